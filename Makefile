@@ -1,0 +1,52 @@
+# Everything a fresh machine needs: python3, make and a package index.
+#   make demo   the main job on a small archive made on the spot
+#   make test   all tests, lint and types
+SHELL := /bin/sh
+VENV  := .venv
+BIN   := $(VENV)/bin
+UV    := $(BIN)/uv
+STAMP := $(VENV)/.installed
+UV_VERSION := 0.9.30
+PYTEST_ARGS ?= -n 2 --dist worksteal
+
+.PHONY: help install demo test check types lint format lock bench clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
+
+install: $(STAMP) ## make .venv with all that the demo, tests and benchmarks need
+
+# The stamp is written last: an interrupted install is done again.
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=$(UV_VERSION)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps -e .
+	@touch $@
+
+demo: install ## run the main job end to end; leaves cubes and pictures in demo/
+	$(BIN)/orchard demo --dest demo
+
+test: check ## lint, types and the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint types ## ruff and mypy (strict)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+format: install ## let ruff rewrite the layout of the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## resolve the dependencies anew into requirements.lock
+	@test -x $(UV) || $(MAKE) install
+	$(UV) pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
+
+clean: ## remove what make and the tools leave behind
+	rm -rf $(VENV) demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis
