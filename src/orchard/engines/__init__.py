@@ -1,0 +1,181 @@
+"""Engines make pre-ARD: the seam they all share, and `open_engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from orchard.errors import InputError
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from orchard.collections import Collection
+    from orchard.orders import TaskRequest
+    from orchard.stores import Store
+    from orchard.tracking import TaskStatus
+
+__all__ = [
+    "Engine",
+    "PlannedAcquisition",
+    "PlannedScene",
+    "Task",
+    "TaskPlan",
+    "Works",
+    "open_engine",
+]
+
+Callback = Callable[..., None]
+"""``callback(item=..., n_steps=...)``: what was just done; the part of one task it completes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedScene:
+    """One scene that a task will use.
+
+    Parameters
+    ----------
+    id : str
+    time : datetime
+        When it was taken, UTC.
+    metadata : mapping
+        What the image metadata keeps of it, as JSON: ``id``, ``system:time_start``, ….
+    source : mapping
+        What the engine needs to find it again, as JSON; nobody else looks inside.
+    """
+
+    id: str
+    time: datetime
+    metadata: Mapping[str, Any]
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedAcquisition:
+    """The scenes of one solar day, in mosaic order: the first that has data wins, per band."""
+
+    day: date
+    scenes: tuple[PlannedScene, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPlan:
+    """A task and the acquisitions found for it, in time; none: the task is EMPTY."""
+
+    request: TaskRequest
+    acquisitions: tuple[PlannedAcquisition, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A planned task, ready to start.
+
+    Parameters
+    ----------
+    key : str
+        Derived from the task's content: the same task has the same key, and starts once.
+    order : str
+        Tracking name of the order.
+    plan : TaskPlan
+    collection : Collection
+        Bands, dtype and nodata of the image.
+    export : mapping
+        ``export_image_kwds``: ``fileDimensions``, ``shardSize``, …; never changed.
+    priority : int
+        Higher goes first.
+    """
+
+    key: str
+    order: str
+    plan: TaskPlan
+    collection: Collection
+    export: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+
+
+class Engine(Protocol):
+    """What makes pre-ARD. Many tasks a call; `start` is safe to repeat."""
+
+    @property
+    def name(self) -> str:
+        """``local``, ``earthengine``, …."""
+        ...
+
+    def plan(
+        self,
+        requests: Sequence[TaskRequest],
+        collections: Mapping[str, Collection],
+        callback: Callback | None = None,
+    ) -> list[TaskPlan]:
+        """Find the scenes of every task, in as few calls as can be; starts and writes nothing.
+
+        Raises
+        ------
+        CatalogError
+            When the catalogue or one of its items cannot be read.
+        FilterError
+            For a filter that the engine cannot apply.
+        """
+        ...
+
+    def start(self, tasks: Sequence[Task], store: Store) -> list[TaskStatus]:
+        """Start tasks under their keys; one whose key is already known is adopted as it is."""
+        ...
+
+    def poll(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
+        """Return the status of tasks by id; one that is unknown to the engine is left out."""
+        ...
+
+    def cancel(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
+        """Cancel what has not ended; what is completed stays."""
+        ...
+
+
+@runtime_checkable
+class Works(Protocol):
+    """An engine whose tasks are worked on by the process that waits for them."""
+
+    def work(
+        self,
+        ids: Sequence[str],
+        store: Store,
+        *,
+        timeout: float | None = None,
+        callback: Callback | None = None,
+    ) -> None:
+        """Work on tasks until all have ended or `timeout` seconds have passed."""
+        ...
+
+
+def open_engine(name: str, **options: Any) -> Engine:
+    """Open an engine by name.
+
+    Parameters
+    ----------
+    name : {"local"}
+    **options
+        The engine's own. ``local``: ``catalog`` (path or URL of a static STAC catalogue, or URL of
+        a STAC API), ``executor`` (``"synchronous"``, ``"threads"``, ``"processes"``), ``workers``,
+        ``ledger`` (path of its SQLite file), ``resampling``.
+
+    Raises
+    ------
+    InputError
+        For an unknown engine or option.
+    """
+    if name == "local":
+        from .local import LocalEngine
+
+        return _opened(LocalEngine, name, options)
+    raise InputError(f"unknown engine {name!r}: known is 'local'")
+
+
+def _opened(kind: Callable[..., Engine], name: str, options: Mapping[str, Any]) -> Engine:
+    import inspect
+
+    try:
+        inspect.signature(kind).bind(**options)
+    except TypeError as error:
+        raise InputError(f"engine {name!r}: {error}") from None
+    return kind(**options)

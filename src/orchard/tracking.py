@@ -1,0 +1,389 @@
+"""Tracking: the states of a task, and the document that records an order (pure)."""
+
+from __future__ import annotations
+
+import html
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Self
+
+from .errors import MetadataError
+
+__all__ = [
+    "FAILED_STATES",
+    "TERMINAL",
+    "FileInfo",
+    "Runtimes",
+    "State",
+    "TaskStatus",
+    "TrackingInfo",
+    "can_become",
+    "now_ms",
+]
+
+
+class State(StrEnum):
+    """The states of a task: Earth Engine's, and two of our own (EMPTY and LOST)."""
+
+    UNSUBMITTED = "UNSUBMITTED"
+    """Recorded, not yet handed to the engine."""
+    READY = "READY"
+    """Waiting in the engine's queue."""
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    """All its files are in the store."""
+    FAILED = "FAILED"
+    CANCEL_REQUESTED = "CANCEL_REQUESTED"
+    CANCELLED = "CANCELLED"
+    EMPTY = "EMPTY"
+    """No image was found; never started."""
+    LOST = "LOST"
+    """The engine has forgotten the task before all its files were there."""
+
+
+TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.EMPTY, State.LOST})
+"""States that only `retry` leaves."""
+
+FAILED_STATES = frozenset({State.FAILED, State.CANCELLED, State.LOST})
+"""Terminal states without a result: what `retry` starts anew."""
+
+_DONE = frozenset({State.COMPLETED, State.EMPTY})
+
+_NEXT: dict[State, frozenset[State]] = {
+    State.UNSUBMITTED: frozenset(State) - {State.UNSUBMITTED, State.CANCEL_REQUESTED},
+    # A running task goes back to READY when its worker dies or an attempt is repeated.
+    State.READY: frozenset(State) - {State.UNSUBMITTED, State.READY, State.EMPTY},
+    State.RUNNING: frozenset(State) - {State.UNSUBMITTED, State.RUNNING, State.EMPTY},
+    State.CANCEL_REQUESTED: frozenset({State.CANCELLED, State.COMPLETED, State.FAILED, State.LOST}),
+    **dict.fromkeys(TERMINAL, frozenset()),
+}
+
+
+def can_become(state: State, other: State, *, retry: bool = False) -> bool:
+    """Whether a task may go from one state to another.
+
+    Parameters
+    ----------
+    state, other : State
+    retry : bool
+        A user asked for the task to be started anew: what ended without a result may become READY.
+    """
+    if retry:
+        return state in FAILED_STATES and other is State.READY
+    return other in _NEXT[state]
+
+
+def now_ms() -> int:
+    """Return the time as epoch milliseconds (UTC)."""
+    return int(datetime.now(UTC).timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileInfo:
+    """One file of a task's result.
+
+    Parameters
+    ----------
+    name : str
+        File name, below the task's prefix.
+    size : int, optional
+        Bytes.
+    md5 : str, optional
+        Hex digest of the content.
+    """
+
+    name: str
+    size: int | None = None
+    md5: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return as JSON."""
+        return {"name": self.name, "size": self.size, "md5": self.md5}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read from JSON."""
+        return cls(name=data["name"], size=data.get("size"), md5=data.get("md5"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStatus:
+    """What is known of a task; times are epoch milliseconds UTC, 0 when not yet."""
+
+    id: str
+    state: State
+    creation_timestamp_ms: int = 0
+    update_timestamp_ms: int = 0
+    start_timestamp_ms: int = 0
+    output_url: tuple[str, ...] = ()
+    error_message: str | None = None
+    attempt: int = 0
+    files: tuple[FileInfo, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return as the ``status`` of a tracking document."""
+        return {
+            "id": self.id,
+            "state": str(self.state),
+            "creation_timestamp_ms": self.creation_timestamp_ms,
+            "update_timestamp_ms": self.update_timestamp_ms,
+            "start_timestamp_ms": self.start_timestamp_ms,
+            "output_url": list(self.output_url),
+            "error_message": self.error_message,
+            "attempt": self.attempt,
+            "files": [file.to_dict() for file in self.files],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read a ``status``; what CEDAR left out or empty takes its default."""
+        try:
+            state = State(data["state"])
+        except (KeyError, ValueError):
+            raise MetadataError(
+                f"a task has the unknown state {data.get('state')!r}: known are {', '.join(State)}"
+            ) from None
+        return cls(
+            id=str(data.get("id") or ""),
+            state=state,
+            creation_timestamp_ms=int(data.get("creation_timestamp_ms") or 0),
+            update_timestamp_ms=int(data.get("update_timestamp_ms") or 0),
+            start_timestamp_ms=int(data.get("start_timestamp_ms") or 0),
+            output_url=tuple(data.get("output_url") or ()),
+            error_message=data.get("error_message"),
+            attempt=int(data.get("attempt") or 0),
+            files=tuple(FileInfo.from_dict(file) for file in data.get("files") or ()),
+        )
+
+    def moved(self, state: State, **changes: Any) -> Self:
+        """Return this status in another state, updated now."""
+        return replace(self, state=state, **{"update_timestamp_ms": now_ms(), **changes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtimes:
+    """Runtimes of the tasks that have started, in seconds."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """How many."""
+        return len(self.seconds)
+
+    @property
+    def total(self) -> float:
+        """Their sum; 0 when there is none."""
+        return math.fsum(self.seconds)
+
+    @property
+    def mean(self) -> float:
+        """Their mean; nan when there is none."""
+        return statistics.fmean(self.seconds) if self.seconds else math.nan
+
+    @property
+    def std(self) -> float:
+        """Their population standard deviation; nan when there is none."""
+        return statistics.pstdev(self.seconds) if self.seconds else math.nan
+
+    def __str__(self) -> str:
+        if not self.seconds:
+            return "no task has started yet"
+        return f"{self.mean / 60:.2f} ± {self.std / 60:.2f} minutes (mean ± std of {self.n})"
+
+
+class TrackingInfo(Mapping[str, Any]):
+    """The record of one order: a mapping over its JSON, with summaries.
+
+    Parameters
+    ----------
+    data : mapping
+        A tracking document, as Orchard or CEDAR 0.0.4 wrote it.
+
+    Raises
+    ------
+    MetadataError
+        When a part is missing or of the wrong type; it names the part.
+    """
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._data = _checked(data)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._data[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and dict(self) == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def name(self) -> str:
+        """The order's tracking name."""
+        return str(self["tracking"]["name"])
+
+    @property
+    def orders(self) -> list[dict[str, Any]]:
+        """One entry per task: ``{name, prefix, status}``."""
+        return self._data["orders"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def statuses(self) -> tuple[TaskStatus, ...]:
+        """The status of each task, in the order of `orders`."""
+        return tuple(TaskStatus.from_dict(order["status"]) for order in self.orders)
+
+    @cached_property
+    def states(self) -> dict[str, int]:
+        """How many tasks are in each state."""
+        return dict(Counter(order["status"]["state"] for order in self.orders))
+
+    @property
+    def progress(self) -> float:
+        """The part of the tasks that is done (COMPLETED or EMPTY), from 0 to 1."""
+        done = sum(n for state, n in self.states.items() if state in _DONE)
+        return done / len(self.orders) if self.orders else 1.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every task is done (COMPLETED or EMPTY)."""
+        return all(state in _DONE for state in self.states)
+
+    @property
+    def ended(self) -> bool:
+        """Whether every task is in a terminal state."""
+        return all(state in TERMINAL for state in self.states)
+
+    @property
+    def runtimes(self) -> Runtimes:
+        """Runtimes of the tasks: from start to last update, or to now while they run."""
+        now = now_ms()
+        spans = (
+            (now if status.state is State.RUNNING else status.update_timestamp_ms)
+            - status.start_timestamp_ms
+            for status in self.statuses
+            if status.start_timestamp_ms
+        )
+        return Runtimes(seconds=tuple(max(span, 0) / 1000 for span in spans))
+
+    def failures(self) -> dict[str, list[str]]:
+        """Return the names of the tasks that failed, by cause."""
+        causes: dict[str, list[str]] = {}
+        for order, status in zip(self.orders, self.statuses, strict=True):
+            if status.state in FAILED_STATES:
+                cause = status.error_message or str(status.state)
+                causes.setdefault(cause, []).append(order["name"])
+        return causes
+
+    def with_statuses(self, statuses: Mapping[int, TaskStatus]) -> TrackingInfo:
+        """Return a copy in which some tasks (by position) have a new status."""
+        orders = list(self.orders)
+        for position, status in statuses.items():
+            orders[position] = {**orders[position], "status": status.to_dict()}
+        return TrackingInfo({**self._data, "orders": orders})
+
+    def summary(self, tasks: Sequence[int] | bool = False) -> str:
+        """Return a text for people; `tasks` adds the details of some (by position) or all."""
+        return "\n".join(_summary(self, tasks))
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{state}: {n}" for state, n in self.states.items())
+        return f"<TrackingInfo {self.name!r}: {len(self.orders)} tasks ({states})>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(state)}</td><td style='text-align:right'>{n}</td></tr>"
+            for state, n in self.states.items()
+        )
+        failed = "".join(
+            f"<li>{html.escape(cause)} ({len(names)})</li>"
+            for cause, names in self.failures().items()
+        )
+        return (
+            f"<div><b>{html.escape(self.name)}</b>: {len(self.orders)} tasks, "
+            f"{self.progress:.0%} done<br><progress max='1' value='{self.progress:.4f}'></progress>"
+            f"<table><thead><tr><th>state</th><th>tasks</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table>"
+            + (f"<ul>{failed}</ul>" if failed else "")
+            + f"<small>runtime {html.escape(str(self.runtimes))}</small></div>"
+        )
+
+
+def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise MetadataError(f"a tracking document must be a JSON object, not {type(data).__name__}")
+    parts = {"program": Mapping, "submission": Mapping, "tracking": Mapping, "orders": list}
+    for part, kind in parts.items():
+        if not isinstance(data.get(part), kind):
+            raise MetadataError(
+                f"not a tracking document: {part!r} is missing or not a {_of(kind)}"
+            )
+    if "name" not in data["tracking"]:
+        raise MetadataError("not a tracking document: 'tracking.name' is missing")
+    for position, order in enumerate(data["orders"]):
+        if not (isinstance(order, Mapping) and {"name", "prefix", "status"} <= order.keys()):
+            raise MetadataError(f"not a tracking document: 'orders[{position}]' is not a task")
+        if order["status"].get("state") not in _STATE_NAMES:
+            TaskStatus.from_dict(order["status"])
+    return {"metadata": [], **data}
+
+
+_STATE_NAMES = frozenset(map(str, State))
+
+
+def _of(kind: type) -> str:
+    return "list" if kind is list else "JSON object"
+
+
+def _summary(info: TrackingInfo, tasks: Sequence[int] | bool) -> Iterator[str]:
+    program, submission, tracking = info["program"], info["submission"], info["tracking"]
+    libraries = {k: v for k, v in program.items() if k not in {"name", "version"}}
+    extra = "".join(f", {k} {v}" for k, v in libraries.items() if isinstance(v, str))
+    indices = submission.get("tile_indices") or []
+    shown = ", ".join(f"({row}, {col})" for row, col in indices[:12])
+    yield f"Order {tracking['name']}"
+    yield f"  Made by      {program.get('name')} {program.get('version')}{extra}"
+    yield f"  Submitted    {submission.get('submitted')}"
+    yield f"  Collections  {', '.join(tracking.get('collections') or [])}"
+    yield f"  Tile grid    {(submission.get('tile_grid') or {}).get('name')}"
+    yield f"  Tiles        {shown}{f' and {len(indices) - 12} more' if len(indices) > 12 else ''}"
+    yield (
+        f"  Period       {submission.get('period_start')} to {submission.get('period_end')}, "
+        f"{submission.get('period_freq') or 'in one'}"
+    )
+    yield f"  Images       {tracking.get('prefix_template')}/{tracking.get('name_template')}"
+    yield f"  Tasks        {len(info.orders)}, {info.progress:.0%} done"
+    for state, n in sorted(info.states.items()):
+        yield f"    {state:<17}{n:>7}"
+    yield f"  Runtime      {info.runtimes}"
+    wanted: Iterable[int] = range(len(info.orders)) if tasks is True else tasks or ()
+    for position in wanted:
+        yield from _task_summary(info, position)
+
+
+def _task_summary(info: TrackingInfo, position: int) -> Iterator[str]:
+    order, status = info.orders[position], info.statuses[position]
+    span = (status.update_timestamp_ms - status.start_timestamp_ms) / 60_000
+    yield f"Task {position}: {order['name']}"
+    yield f"  Folder       {order['prefix']}"
+    yield f"  Id           {status.id}"
+    yield f"  State        {status.state}"
+    if status.start_timestamp_ms:
+        yield f"  Runtime      {span:.2f} minutes, attempt {max(status.attempt, 1)}"
+    if status.error_message:
+        yield f"  Error        {status.error_message}"
+    for url in dict.fromkeys(status.output_url):
+        yield f"  Output       {url}"
+    for file in status.files:
+        yield f"  File         {file.name} ({file.size} bytes)"
