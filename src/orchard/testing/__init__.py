@@ -1,0 +1,1 @@
+"""What implementations of Orchard's seams are tested with: contract suites for pytest."""
