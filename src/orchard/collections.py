@@ -387,6 +387,8 @@ def load_collections(overrides: Mapping[str, Any] | None = None) -> dict[str, Co
         raise CollectionError(f"collections must be a mapping of ids, not {overrides!r}")
     merged = Merged(package_data(), overrides)
     for name in overrides:
+        if not isinstance(name, str):
+            raise CollectionError(f"the id of a collection must be a string, not {name!r}")
         collections[name] = _build(name, merged.entry(name), new=name not in package_data())
     return collections
 

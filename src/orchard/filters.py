@@ -1,8 +1,8 @@
 """Filters over scene properties: Earth Engine's functions and names, read, checked and applied.
 
 A filter is ``{function: lte, name: CLOUD_COVER_LAND, value: 80}``; ``and``, ``or`` and ``not``
-take ``filters`` instead. Names are Earth Engine's; `translate` maps them to the properties of a STAC
-item and refuses, by name, what has no counterpart there.
+take ``filters`` instead. Names are Earth Engine's; `translate` maps them to the properties of a
+STAC item and refuses, by name, what has no counterpart there.
 
 An item that lacks a property (or has null there) does not match any comparison of it, ``neq`` and
 ``notNull`` included. ``not`` inverts whatever its filter says, so ``not`` of a comparison does
@@ -29,12 +29,21 @@ from pydantic import (
     model_validator,
 )
 
+from ._filters_serialised import read_serialised
 from .errors import FilterError
 
 if TYPE_CHECKING:
     from .collections import Collection, StacSource
 
-__all__ = ["Filter", "Predicate", "Property", "Scalar", "parse_filters", "translate"]
+__all__ = [
+    "Filter",
+    "Predicate",
+    "Property",
+    "Scalar",
+    "equals_any",
+    "parse_filters",
+    "translate",
+]
 
 Predicate = Callable[[Mapping[str, Any]], bool]
 """Whether a scene of these STAC item properties (``datetime`` among them) is wanted."""
@@ -96,8 +105,6 @@ _CALENDAR: dict[str, Callable[[datetime], int]] = {
     "hour": lambda t: t.hour,
     "minute": lambda t: t.minute,
 }
-
-_MAX_DEPTH = 50
 
 
 def _canonical(function: object) -> object:
@@ -336,12 +343,17 @@ def _test(function: str, found: Any, value: Any) -> bool:
     if function == "notNull":
         return True
     if function == "inList":
-        return any(_compare("eq", found, v) for v in value)
+        return equals_any(found, value)
     if function == "rangeContains":
         return _compare("gte", found, value[0]) and _compare("lte", found, value[1])
     if function in _STRINGS:
         return isinstance(found, str) and _STRINGS[function](found, value)
     return _compare(function, found, value)
+
+
+def equals_any(found: Any, values: Iterable[Any]) -> bool:
+    """Whether a property is one of these values, as ``eq`` compares them."""
+    return any(_compare("eq", found, value) for value in values)
 
 
 def _compare(function: str, found: Any, value: Any) -> bool:
@@ -354,9 +366,8 @@ def _compare(function: str, found: Any, value: Any) -> bool:
     if function == "eq":
         return found is not None and found == value
     if function == "neq":
-        return found != value
-    both = found is not None and value is not None
-    return both and _ORDER[function](found, value)
+        return bool(found != value)
+    return found is not None and value is not None and bool(_ORDER[function](found, value))
 
 
 def _number(value: Any) -> int | float | None:
@@ -397,90 +408,18 @@ def _parse(data: Filter | Mapping[str, Any]) -> Filter:
     if not isinstance(data, Mapping):
         raise FilterError(f"a filter must be {{function, name, value}}, not {data!r}")
     if "type" in data and "function" not in data:
-        return _Serialised(data).read()
+        data = read_serialised(data)
     try:
         return Filter.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "filter"
-        message = first["msg"].removeprefix("Value error, ")
-        raise FilterError(f"filter {dict(data)}: {where}: {message}") from None
+        raise FilterError(f"filter {dict(data)}: {_problem(error)}") from None
 
 
-class _Serialised:
-    """Earth Engine's serialised filter as its Python client wrote it in 2019 (0.1.182).
-
-    ``scope`` is a list of ``[name, value]`` that ``{"type": "ValueRef", "value": name}`` points to;
-    calls are ``{"type": "Invocation", "functionName": "Filter.…", "arguments": {…}}``. The client
-    wrote ``lte``, ``gte`` and ``neq`` as ``not`` of their opposites, which is undone here.
-    """
-
-    _NEGATED = {"gt": "lte", "lt": "gte", "eq": "neq"}  # noqa: RUF012
-
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self.document = document
-        scope = document.get("scope", ())
-        try:
-            self.scope = dict(scope)
-        except (TypeError, ValueError):
-            raise FilterError(f"serialised filter: scope {scope!r} is not understood") from None
-
-    def read(self) -> Filter:
-        document = self.document
-        root = document.get("value") if document.get("type") == "CompoundValue" else document
-        return self._filter(root, 0)
-
-    def _value(self, node: Any, depth: int) -> Any:
-        if depth > _MAX_DEPTH:
-            raise FilterError("serialised filter: nested too deeply, or referring to itself")
-        if isinstance(node, Mapping) and node.get("type") == "ValueRef":
-            name = node.get("value")
-            if name not in self.scope:
-                raise FilterError(f"serialised filter: refers to {name!r}, which is not there")
-            return self._value(self.scope[name], depth + 1)
-        if isinstance(node, list):
-            return [self._value(part, depth + 1) for part in node]
-        return node
-
-    def _filter(self, node: Any, depth: int) -> Filter:
-        node = self._value(node, depth)
-        if not isinstance(node, Mapping) or node.get("type") != "Invocation":
-            raise FilterError(f"serialised filter: {node!r} is not a filter")
-        called = str(node.get("functionName"))
-        function = str(_canonical(called.removeprefix("Filter.")))
-        arguments = {
-            key: self._value(value, depth) for key, value in node.get("arguments", {}).items()
-        }
-        match function:
-            case "and" | "or":
-                parts = [self._filter(part, depth + 1) for part in arguments.get("filters", ())]
-                return _parse({"function": function, "filters": parts})
-            case "not":
-                inner = self._filter(arguments.get("filter"), depth + 1)
-                if opposite := self._NEGATED.get(inner.function):
-                    return inner.model_copy(update={"function": opposite})
-                return Filter(function="not", filters=(inner,))
-        return _parse(self._comparison(function, called, arguments))
-
-    def _comparison(
-        self, function: str, called: str, arguments: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        expected: dict[str, tuple[str, ...]] = {
-            "listContains": ("leftValue", "rightField"),
-            "rangeContains": ("field", "minValue", "maxValue"),
-            "calendarRange": ("start", "end", "field"),
-        }
-        if not called.startswith("Filter.") or function not in {*_ORDER, *_STRINGS, "eq", "neq"} | {
-            *expected
-        }:
-            raise FilterError(f"serialised filter: {called!r} has no counterpart here")
-        keys = expected.get(function, ("leftField", "rightValue"))
-        given = {key: value for key, value in arguments.items() if value is not None}
-        if set(given) != set(keys):
-            raise FilterError(f"serialised filter: {called} with {sorted(given)} is not understood")
-        if function == "listContains":
-            return {"function": "inList", "name": given["rightField"], "value": given["leftValue"]}
-        if len(keys) == 3:
-            low, high = (given[k] for k in keys if k != "field")
-            return {"function": function, "name": given["field"], "value": [low, high]}
-        return {"function": function, "name": given["leftField"], "value": given["rightValue"]}
+def _problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if "value" in first["loc"]:
+        # One line instead of one for each type that it might have been.
+        return "`value` must be true or false, a finite number, a string or a list of them"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

@@ -22,7 +22,7 @@ __all__ = ["ClearRule", "Flag"]
 _WORD = 32
 
 
-def _bits(value: object) -> object:
+def _bits(value: Any) -> Any:
     """``3`` or ``"8-9"`` or ``[8, 9]`` -> (first, last), both included, bit 0 the lowest."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value, value)
@@ -34,7 +34,7 @@ def _bits(value: object) -> object:
     return value
 
 
-def _many(value: object) -> object:
+def _many(value: Any) -> Any:
     return (value,) if isinstance(value, int) else value
 
 
@@ -142,7 +142,7 @@ class ClearRule(BaseModel):
         for key, values in (self.bits or {}).items():
             if key not in flags:
                 try:
-                    Flag(bits=key, values=values)  # type: ignore[arg-type]  # validated there
+                    Flag(bits=key, values=values)
                 except ValueError:
                     raise ValueError(
                         f"bits: {key!r} is neither a flag nor bits that can be {list(values)}"

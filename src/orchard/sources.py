@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator, model_validator
 
-from .filters import Filter, Property, Scalar, parse_filters
+from .filters import Filter, Property, Scalar, equals_any, parse_filters
 
 __all__ = ["Band", "Companion", "Model", "Number", "Shift", "SourceRule", "StacAsset", "StacSource"]
 
@@ -187,10 +187,7 @@ class StacSource(Model):
 
     def matches(self, properties: Mapping[str, Any]) -> bool:
         """Whether an item of these properties belongs to the collection (``where``)."""
-        return all(
-            Filter(function="inList", name=name, value=values).matches(properties)
-            for name, values in self.where.items()
-        )
+        return all(equals_any(properties.get(name), values) for name, values in self.where.items())
 
 
 @dataclass(frozen=True, kw_only=True)

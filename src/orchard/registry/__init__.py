@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ..errors import CollectionError
+from orchard.errors import CollectionError
 
 __all__ = ["GENERIC", "Merged", "by_catalog", "close", "package_data"]
 
@@ -23,6 +23,7 @@ GENERIC = "*"
 
 @cache
 def package_data() -> dict[str, Any]:
+    """Return the entries of the registry's files, by collection id, as they are written."""
     # The C loader reads the registry in a fifth of the time; not every build of PyYAML has it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     data: dict[str, Any] = {}
@@ -30,8 +31,7 @@ def package_data() -> dict[str, Any]:
     for file in sorted(folder.iterdir(), key=lambda f: f.name):
         if file.name.endswith(".yaml"):
             content = yaml.load(file.read_bytes(), Loader=loader)  # noqa: S506  # a safe loader
-            # Entries starting with "." only hold what others share.
-            data.update({k: v for k, v in content.items() if not k.startswith(".")})
+            data.update(content)
     return data
 
 
@@ -43,31 +43,38 @@ class Merged:
         self.overrides = overrides
 
     def entry(self, name: str, seen: Sequence[str] = ()) -> dict[str, Any]:
+        """Return one entry: the registry's, what it is like, then the configuration's.
+
+        ``seen`` are the collections that are like each other up to here.
+        """
         if name in seen:
-            raise CollectionError(f"collection {name!r}: `like` goes round: {' -> '.join(seen)}")
+            way = " -> ".join([*seen, name])
+            raise CollectionError(f"collection {name!r}: `like` goes round: {way}")
         seen = (*seen, name)
         merged: dict[str, Any] = {}
-        if name in self.registry:
-            merged = self._like(name, self.registry[name], seen)
-        if name in self.overrides:
-            own = self.overrides[name]
-            if not isinstance(own, Mapping):
-                raise CollectionError(f"collection {name!r} must be a mapping, not {own!r}")
-            merged = merge(merged, self._like(name, own, seen))
+        for entries in (self.registry, self.overrides):
+            if name in entries:
+                merged = self._onto(merged, name, entries[name], seen)
         return merged
 
-    def _like(self, name: str, entry: Mapping[str, Any], seen: Sequence[str]) -> dict[str, Any]:
+    def _onto(
+        self, merged: Mapping[str, Any], name: str, entry: Any, seen: Sequence[str]
+    ) -> dict[str, Any]:
+        if not isinstance(entry, Mapping):
+            raise CollectionError(f"collection {name!r} must be a mapping, not {entry!r}")
         own = {key: value for key, value in entry.items() if key != "like"}
+        if "like" in entry:
+            merged = self._other(name, entry["like"], seen)
         if isinstance(own.get("stac"), Mapping):
             own["stac"] = by_catalog(own["stac"])
-        if "like" not in entry:
-            return own
-        other = entry["like"]
+        return _without_bands(_merge(merged, own), _nulls(own.get("bands")))
+
+    def _other(self, name: str, other: Any, seen: Sequence[str]) -> dict[str, Any]:
         known = {**self.registry, **self.overrides}
         if other not in known:
             message = f"collection {name!r}: like: unknown collection {other!r}"
             raise CollectionError(message + close(str(other), known))
-        return merge(self.entry(other, seen), own)
+        return self.entry(other, seen)
 
 
 def by_catalog(stac: Any) -> Any:
@@ -77,7 +84,7 @@ def by_catalog(stac: Any) -> Any:
     return {} if stac is None else stac
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         if value is None:
@@ -86,12 +93,31 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             flags = {**merged.get(key, {}), **value}
             merged[key] = {name: flag for name, flag in flags.items() if flag is not None}
         elif key != "clear" and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = merge(merged[key], value)
+            merged[key] = _merge(merged[key], value)
         else:
             merged[key] = value
     return merged
 
 
+def _nulls(mapping: Any) -> set[str]:
+    return {k for k, v in mapping.items() if v is None} if isinstance(mapping, Mapping) else set()
+
+
+def _without_bands(entry: dict[str, Any], removed: set[str]) -> dict[str, Any]:
+    """Forget the assets of bands that a configuration removes."""
+    stac = entry.get("stac")
+    if not removed or not isinstance(stac, Mapping):
+        return entry
+    return {**entry, "stac": {name: _without_assets(s, removed) for name, s in stac.items()}}
+
+
+def _without_assets(source: Any, removed: set[str]) -> Any:
+    if not isinstance(source, Mapping) or not isinstance(source.get("assets"), Mapping):
+        return source
+    return {**source, "assets": {k: v for k, v in source["assets"].items() if k not in removed}}
+
+
 def close(name: str, known: Mapping[str, object]) -> str:
+    """Return ``: did you mean …?`` with the names that look like this one, or nothing."""
     matches = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f": did you mean {' or '.join(matches)}?" if matches else ""
