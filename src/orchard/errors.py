@@ -162,19 +162,22 @@ class SceneError(EngineError):
         What happened.
     scene : str
         Id of the scene.
+    transient : bool
+        Whether trying again may help (a server that does not answer), unlike a broken file.
     """
 
-    def __init__(self, message: str, *, scene: str) -> None:
+    def __init__(self, message: str, *, scene: str, transient: bool = False) -> None:
         super().__init__(message)
         self.scene = scene
+        self.transient = transient
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the way back from a worker process."""
-        return (_scene_error, (str(self), self.scene))
+        return (_scene_error, (str(self), self.scene, self.transient))
 
 
-def _scene_error(message: str, scene: str) -> SceneError:
-    return SceneError(message, scene=scene)
+def _scene_error(message: str, scene: str, transient: bool) -> SceneError:
+    return SceneError(message, scene=scene, transient=transient)
 
 
 class DataError(OrchardError):

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine",
+    "Forgets",
     "PlannedAcquisition",
     "PlannedScene",
+    "Retries",
     "Task",
     "TaskPlan",
     "Works",
@@ -102,6 +104,11 @@ class Engine(Protocol):
         """``local``, ``earthengine``, …."""
         ...
 
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """What of the engine's options decides the pixels, as JSON: a part of every task's key."""
+        ...
+
     def plan(
         self,
         requests: Sequence[TaskRequest],
@@ -145,6 +152,24 @@ class Works(Protocol):
         callback: Callback | None = None,
     ) -> None:
         """Work on tasks until all have ended or `timeout` seconds have passed."""
+        ...
+
+
+@runtime_checkable
+class Retries(Protocol):
+    """An engine that can start anew what ended without a result."""
+
+    def retry(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
+        """Start tasks anew under their ids, with all attempts before them."""
+        ...
+
+
+@runtime_checkable
+class Forgets(Protocol):
+    """An engine that keeps a record of tasks which `clean` must delete too."""
+
+    def forget(self, ids: Sequence[str], store: Store) -> None:
+        """Delete the record of tasks."""
         ...
 
 

@@ -1,0 +1,180 @@
+"""The documents of an order, and the keys of its tasks (pure)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from . import __version__
+from .tracking import State, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from .collections import Collection
+    from .engines import TaskPlan
+    from .grid import Tile, TileGrid
+    from .orders import OrderSpec, TaskRequest, Templates
+
+__all__ = ["encode", "image_document", "order_key", "task_key", "tracking_document"]
+
+FORMAT = 1
+"""Version of what a task makes: raised when the same task would give other pixels or names."""
+
+_PROGRAM = {"name": "orchard", "version": __version__}
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """Write a document as JSON, indented for people."""
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def task_key(
+    request: TaskRequest,
+    collection: Collection,
+    export: Mapping[str, Any],
+    engine: str,
+    content: Mapping[str, Any],
+) -> str:
+    """Derive a task's key from its content: what is made, from what, how, and where it goes.
+
+    Returns
+    -------
+    str
+        24 capital letters and digits, as Earth Engine's task ids have.
+    """
+    return _digest(
+        {
+            "format": FORMAT,
+            "engine": engine,
+            "content": content,
+            "output": [request.prefix, request.name],
+            "collection": collection.id,
+            "bands": list(collection.bands),
+            "pixels": [collection.dtype, collection.nodata],
+            "tile": _tile_key(request.tile),
+            "period": [request.period.start, request.period.end],
+            "filters": request.filters,
+            "export": export,
+        }
+    )
+
+
+def order_key(keys: Iterable[str]) -> str:
+    """Derive an order's key from those of its tasks."""
+    return _digest(list(keys))
+
+
+def _digest(content: Any) -> str:
+    data = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    return base64.b32encode(hashlib.blake2b(data, digest_size=15).digest()).decode()
+
+
+@lru_cache(maxsize=65536)
+def _tile_key(tile: Tile) -> str:
+    return _digest(tile.to_dict())
+
+
+def image_document(
+    plan: TaskPlan,
+    collection: Collection,
+    *,
+    order: str,
+    status: TaskStatus,
+    service: str,
+    export: Mapping[str, Any],
+    submitted: datetime,
+) -> dict[str, Any]:
+    """Return the image metadata of a planned task (see the formats)."""
+    request = plan.request
+    return {
+        "program": _PROGRAM,
+        "order": {
+            "name": order,
+            "collection": request.collection,
+            "date_start": request.period.start.isoformat(),
+            "date_end": request.period.end.isoformat(),
+            "filters": list(request.filters),
+            "submitted": submitted.isoformat(),
+        },
+        "tile": request.tile.to_dict(),
+        "store": {"service": service, "export_image_kwds": dict(export)},
+        "task": {"name": request.name, "prefix": request.prefix, "status": status.to_dict()},
+        "image": {
+            "bands": list(collection.bands),
+            "nodata": collection.nodata,
+            "dtype": collection.dtype,
+            "dates": [acquisition.day.isoformat() for acquisition in plan.acquisitions],
+            "images": [
+                [dict(scene.metadata) for scene in acquisition.scenes]
+                for acquisition in plan.acquisitions
+            ],
+        },
+        "collection": collection.describe(),
+    }
+
+
+def tracking_document(
+    spec: OrderSpec,
+    plans: Sequence[TaskPlan],
+    keys: Sequence[str],
+    *,
+    name: str,
+    prefix: str,
+    grid: TileGrid,
+    templates: Templates,
+    engine: str,
+    export: Mapping[str, Any],
+    submitted: datetime,
+) -> dict[str, Any]:
+    """Return the record of an order before any of its tasks has started."""
+    at = int(submitted.timestamp() * 1000)
+    return {
+        "program": _PROGRAM,
+        "submission": {
+            "submitted": submitted.isoformat(),
+            "collections": list(spec.collections),
+            "tile_grid": grid.to_dict(),
+            "tile_indices": [list(tile.index) for tile in spec.tiles],
+            "period_start": spec.period.start.isoformat(),
+            "period_end": spec.period.end.isoformat(),
+            "period_freq": spec.period_freq,
+        },
+        "tracking": {
+            "submitted": submitted.isoformat(),
+            "name": name,
+            "prefix": prefix,
+            "key": order_key(keys),
+            "engine": engine,
+            "collections": list(spec.collections),
+            "tiles": [tile.to_dict() for tile in spec.tiles],
+            "name_template": templates.name,
+            "prefix_template": templates.prefix,
+            "filters": {
+                plan.request.collection: list(plan.request.filters)
+                for plan in plans
+                if plan.request.filters
+            },
+            "export_image_kwds": dict(export),
+        },
+        "orders": [
+            {
+                "name": plan.request.name,
+                "prefix": plan.request.prefix,
+                "key": key,
+                "status": TaskStatus(
+                    id=key,
+                    state=State.UNSUBMITTED if plan.acquisitions else State.EMPTY,
+                    creation_timestamp_ms=at,
+                    update_timestamp_ms=at,
+                ).to_dict(),
+            }
+            for plan, key in zip(plans, keys, strict=True)
+        ],
+        "metadata": [],
+    }

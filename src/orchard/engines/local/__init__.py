@@ -1,0 +1,234 @@
+"""The local engine: makes pre-ARD on this machine from the scenes of a STAC catalogue."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from orchard.errors import InputError
+from orchard.stores import HasPath
+
+from .ledger import Entry, Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchard.collections import Collection
+    from orchard.engines import Task, TaskPlan
+    from orchard.orders import TaskRequest
+    from orchard.stores import Store
+    from orchard.tracking import TaskStatus
+
+    from .catalog import Catalog
+
+__all__ = ["LocalEngine", "ledger_path"]
+
+
+class LocalEngine:
+    """Makes pre-ARD from the scenes of a STAC catalogue, in the process that waits for it.
+
+    Parameters
+    ----------
+    catalog : str or path
+        A static STAC catalogue (file or URL), or the URL of a STAC API.
+    executor : {"threads", "processes", "synchronous"}
+        Where the shards are made.
+    workers : int
+        How many at a time.
+    ledger : path, optional
+        The SQLite file that records the tasks; see `ledger_path` for where it is by default.
+    resampling : str or mapping of str to str
+        ``nearest``, ``bilinear`` or ``cubic``, for all bands or by band. Quality bands are always
+        ``nearest``.
+    creation : mapping, optional
+        How the GeoTIFFs are written: ``blocksize``, ``codec``, ``level``, ``predictor``, ``cog``.
+    attempts : int
+        How often a task is tried when its failures look transient.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        catalog: str | os.PathLike[str],
+        *,
+        executor: str = "threads",
+        workers: int = 2,
+        ledger: str | os.PathLike[str] | None = None,
+        resampling: str | Mapping[str, str] = "nearest",
+        creation: Mapping[str, Any] | None = None,
+        attempts: int = 5,
+    ) -> None:
+        _check(executor, workers, resampling)
+        self.catalog_href = catalog
+        self.executor = executor
+        self.workers = workers
+        self.resampling = resampling
+        self.creation = dict(creation or {})
+        self.attempts = attempts
+        self._ledger_path = Path(ledger) if ledger is not None else None
+        self._ledgers: dict[Path, Ledger] = {}
+
+    def __repr__(self) -> str:
+        return f"<LocalEngine {os.fspath(self.catalog_href)!r} {self.executor} x {self.workers}>"
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """What of the options decides the pixels: a part of every task's key."""
+        return {"resampling": self.resampling}
+
+    @cached_property
+    def _catalog(self) -> Catalog:
+        from .catalog import open_catalog
+
+        return open_catalog(self.catalog_href)
+
+    def ledger(self, store: Store) -> Ledger:
+        """Return the ledger of the tasks whose images go to `store`."""
+        path = self._ledger_path or ledger_path(store)
+        if path not in self._ledgers:
+            self._ledgers[path] = Ledger(path)
+        return self._ledgers[path]
+
+    def plan(
+        self,
+        requests: Sequence[TaskRequest],
+        collections: Mapping[str, Collection],
+        callback: Callable[..., None] | None = None,
+    ) -> list[TaskPlan]:
+        """Find the scenes of every task; see `orchard.engines.Engine.plan`."""
+        from .planning import plan_tasks
+
+        return plan_tasks(requests, collections, self._catalog, callback)
+
+    def start(self, tasks: Sequence[Task], store: Store) -> list[TaskStatus]:
+        """Record tasks in the ledger, where `work` finds them."""
+        parts: dict[str, bytes] = {}
+        entries = [self._entry(task, parts) for task in tasks]
+        ledger = self.ledger(store)
+        ledger.add(entries, parts)
+        statuses = ledger.statuses([task.key for task in tasks])
+        return [statuses[task.key] for task in tasks]
+
+    def _entry(self, task: Task, parts: dict[str, bytes]) -> Entry:
+        request, collection = task.plan.request, task.collection
+        spec = {
+            "tile": _part(parts, request.tile.to_dict()),
+            "bands": list(collection.bands),
+            "dtype": collection.dtype,
+            "nodata": collection.nodata,
+            "optional": [name for name, band in collection.bands.items() if band.optional],
+            "resampling": self._resampling(collection),
+            "creation": self._creation(task.export),
+            "file_dimensions": task.export.get("fileDimensions"),
+            "acquisitions": [
+                [acq.day.isoformat(), [_part(parts, scene.source) for scene in acq.scenes]]
+                for acq in task.plan.acquisitions
+            ],
+        }
+        return Entry(
+            key=task.key,
+            order=task.order,
+            name=request.name,
+            prefix=request.prefix,
+            spec=orjson.dumps(spec),
+            priority=task.priority,
+        )
+
+    def _resampling(self, collection: Collection) -> dict[str, str]:
+        given = self.resampling
+        wanted = given if isinstance(given, Mapping) else dict.fromkeys(collection.bands, given)
+        return {
+            name: "nearest" if band.qa else wanted.get(name, "nearest")
+            for name, band in collection.bands.items()
+        }
+
+    def _creation(self, export: Mapping[str, Any]) -> dict[str, Any]:
+        creation = dict(self.creation)
+        if "shardSize" in export:
+            creation.setdefault("blocksize", export["shardSize"])
+        if "cloudOptimized" in export:
+            creation.setdefault("cog", bool(export["cloudOptimized"]))
+        return creation
+
+    def poll(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
+        """Return what the ledger says of tasks."""
+        return self.ledger(store).statuses(ids)
+
+    def cancel(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
+        """Cancel READY tasks at once and RUNNING ones within seconds."""
+        ledger = self.ledger(store)
+        ledger.cancel(ids)
+        return ledger.statuses(ids)
+
+    def retry(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
+        """Start tasks anew that ended without a result."""
+        ledger = self.ledger(store)
+        ledger.retry(ids)
+        return ledger.statuses(ids)
+
+    def forget(self, ids: Sequence[str], store: Store) -> None:
+        """Delete what the ledger has of tasks."""
+        self.ledger(store).forget(ids)
+
+    def work(
+        self,
+        ids: Sequence[str] | None,
+        store: Store,
+        *,
+        timeout: float | None = None,
+        callback: Callable[..., None] | None = None,
+    ) -> None:
+        """Make the images of tasks (None: of all in the ledger) until all have ended."""
+        from .runner import Runner
+
+        Runner(
+            ledger=self.ledger(store),
+            store=store,
+            executor=self.executor,
+            workers=self.workers,
+            attempts=self.attempts,
+            keys=None if ids is None else set(ids),
+            callback=callback,
+        ).run(timeout)
+
+
+def ledger_path(store: Store) -> Path:
+    """Return where the ledger of a store is unless somebody says otherwise.
+
+    Beside a folder store (``preard/`` has ``preard.ledger.sqlite``); for others in the user's state
+    folder (``$XDG_STATE_HOME/orchard``, by default ``~/.local/state/orchard``), named after the
+    store's URL.
+    """
+    if isinstance(store, HasPath):
+        folder = store.path("x").parent
+        return folder.with_name(f"{folder.name}.ledger.sqlite")
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    name = hashlib.sha256(store.url.encode()).hexdigest()[:16]
+    return state / "orchard" / f"{name}.ledger.sqlite"
+
+
+def _part(parts: dict[str, bytes], value: Mapping[str, Any]) -> dict[str, str]:
+    """Keep a value that many tasks share once, under its hash."""
+    data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    name = hashlib.blake2b(data, digest_size=12).hexdigest()
+    parts[name] = data
+    return {"$part": name}
+
+
+def _check(executor: str, workers: int, resampling: str | Mapping[str, str]) -> None:
+    known = ("synchronous", "threads", "processes")
+    if executor not in known:
+        raise InputError(f"unknown executor {executor!r}: known are {', '.join(known)}")
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}")
+    methods = resampling.values() if isinstance(resampling, Mapping) else [resampling]
+    for method in methods:
+        if method not in ("nearest", "bilinear", "cubic"):
+            raise InputError(f"unknown resampling {method!r}: nearest, bilinear or cubic")
