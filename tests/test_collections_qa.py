@@ -167,6 +167,25 @@ def test_shape_nodata_and_type():
         bolzano.clear_mask(cube.astype(float))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "<i4", ">i2", ">u2"])
+def test_many_numbers_are_decoded_as_few_are(dtype):
+    collection = ALL["NASA/HLS/HLSL30/v002"]
+    rng = np.random.default_rng(7)
+    many = rng.integers(0, 256, (2, 300, 200)).astype(dtype)
+    if np.dtype(dtype).kind == "i":
+        many[0] = -9999
+    few = [row[:50] for image in many for row in image[:3]]
+    clear = collection.clear_mask(many)
+    flags = collection.decode_flags(many)
+    parts = [clear[i, j, :50] for i in range(2) for j in range(3)]
+    assert all((collection.clear_mask(a) == b).all() for a, b in zip(few, parts, strict=True))
+    for name, mask in flags.items():
+        parts = [mask[i, j, :50] for i in range(2) for j in range(3)]
+        for a, b in zip(few, parts, strict=True):
+            assert (collection.decode_flags(a)[name] == b).all()
+    assert clear[1].any()
+
+
 def test_a_collection_without_a_rule_has_no_mask():
     plain = load_collections({"MY/ONE": {"dtype": "uint8", "nodata": 0, "bands": {"a": {}}}})
     with pytest.raises(CollectionError, match="MY/ONE does not say when a pixel is clear"):

@@ -16,7 +16,7 @@ from pydantic import StrictStr, ValidationError, model_validator
 
 from .errors import CollectionError
 from .filters import Property
-from .qa import ClearRule, Flag, as_words
+from .qa import ClearRule, Flag, as_words, decide
 from .registry import GENERIC, Merged, by_catalog, close, package_data
 from .sources import Band, Companion, Model, Number, Shift, SourceRule, StacAsset, StacSource
 
@@ -158,10 +158,10 @@ class Collection(Model):
             raise CollectionError(
                 f"{self.id} does not say when a pixel is clear: add `clear` to its configuration"
             )
-        words = as_words(qa, self.clear.band)
-        clear = self.clear.of(words, self.flags)
-        clear &= words != (self.nodata if nodata is None else nodata)
-        return clear
+        rule, missing = self.clear, self.nodata if nodata is None else nodata
+        return decide(
+            as_words(qa, rule.band), lambda words: rule.of(words, self.flags) & (words != missing)
+        )
 
     def decode_flags(
         self, qa: ArrayLike, nodata: Number | None = None, *, band: str | None = None
@@ -181,12 +181,16 @@ class Collection(Model):
             Which quality band; default `qa_band`.
         """
         name = band or self.qa_band
-        words = as_words(qa, str(name))
-        valid = words != (self.nodata if nodata is None else nodata)
+        numbers = as_words(qa, str(name))
+        missing = self.nodata if nodata is None else nodata
+
+        def decode(flag: Flag) -> NDArray[Any]:
+            return decide(numbers, lambda words: flag.of(words) & (words != missing))
+
         return {
-            flag: rule.of(words) & valid
-            for flag, rule in self.flags.items()
-            if (rule.band or self.qa_band) == name
+            key: decode(flag)
+            for key, flag in self.flags.items()
+            if (flag.band or self.qa_band) == name
         }
 
     # Catalogues ----------------------------------------------------------------------------------

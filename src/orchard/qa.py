@@ -6,7 +6,7 @@ what its name says holds: ``clear`` is True where a pixel is usable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, model_validator
@@ -167,7 +167,7 @@ class ClearRule(BaseModel):
 
 
 def as_words(qa: Any, name: str) -> NDArray[np.integer[Any]]:
-    """Return an integer array whose bits can be looked at, without a copy where possible.
+    """Return an integer array in this machine's byte order, without a copy where possible.
 
     Raises
     ------
@@ -181,7 +181,25 @@ def as_words(qa: Any, name: str) -> NDArray[np.integer[Any]]:
         raise CollectionError(
             f"the quality band {name!r} must be integers as stored, not {array.dtype}"
         )
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def decide(
+    words: NDArray[np.integer[Any]],
+    rule: Callable[[NDArray[np.integer[Any]]], NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
+    """Return ``rule(words)``, a rule that looks at each number by itself.
+
+    Of many short numbers the rule is worked out once for all there can be, and looked up.
+    """
+    import numpy as np
+
+    bits = 8 * words.dtype.itemsize
+    if bits > 16 or words.size <= 1 << bits:
+        return rule(words)
+    unsigned = np.dtype(f"u{words.dtype.itemsize}")
+    table = rule(np.arange(1 << bits, dtype=unsigned).view(words.dtype))
+    return np.asarray(np.take(table, words.view(unsigned)))
 
 
 def _among(
