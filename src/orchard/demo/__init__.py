@@ -1,0 +1,1 @@
+"""The demo: a small synthetic archive, and the main job run on it."""

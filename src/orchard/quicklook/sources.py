@@ -1,0 +1,273 @@
+"""What quicklooks are made of: cubes (NetCDF, Zarr, datasets) and pre-ARD images."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orchard.errors import CollectionError, DataError, NotFoundError, ShardError
+
+from .blocks import Part, Rect, tiling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from orchard.preard import ImageMetadata
+
+    from .blocks import Stack
+
+__all__ = ["open_stack"]
+
+# Windows are at least this many pixels a side: smaller chunks are read several at a time.
+_WINDOW = 256
+
+
+@contextmanager
+def open_stack(source: str | Path | xr.Dataset, bands: Sequence[str]) -> Iterator[Stack]:
+    """Open a cube or a pre-ARD image; closed when the context ends.
+
+    Parameters
+    ----------
+    source : path or xarray.Dataset
+        A NetCDF file, a Zarr folder, a GeoTIFF of a pre-ARD image or its metadata (JSON), or an
+        open cube, which stays open.
+    bands : sequence of str
+        Which bands.
+
+    Raises
+    ------
+    NotFoundError
+        If there is nothing of that name.
+    CollectionError
+        If a band is not there.
+    DataError
+        If it is not what it should be.
+    """
+    with ExitStack() as stack:
+        if not isinstance(source, str | Path):
+            yield CubeStack(source, bands, name="quicklook")
+            return
+        path = Path(source)
+        if not path.exists():
+            raise NotFoundError(f"there is no {path} to make quicklooks of", key=str(path))
+        if path.suffix in {".tif", ".json"}:
+            yield stack.enter_context(_open_preard(path, bands))
+        else:
+            yield stack.enter_context(_open_cube(path, bands))
+
+
+@contextmanager
+def _open_cube(path: Path, bands: Sequence[str]) -> Iterator[CubeStack]:
+    import xarray as xr
+
+    options: dict[str, Any] = {"engine": "h5netcdf"}
+    if path.is_dir():
+        # Consolidated metadata is not part of Zarr v3; a folder is listed as fast.
+        options = {"engine": "zarr", "consolidated": False}
+    try:
+        dataset = xr.open_dataset(path, mask_and_scale=False, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} cannot be read as a cube: {error}") from error
+    with dataset:
+        yield CubeStack(dataset, bands, name=path.stem)
+
+
+class CubeStack:
+    """A cube: variables ``(time, y, x)``, one per band, maybe with a boolean ``clear``."""
+
+    def __init__(self, cube: xr.Dataset, bands: Sequence[str], *, name: str) -> None:
+        _check_bands(bands, [str(variable) for variable in cube.data_vars], name)
+        for band in bands:
+            if cube[band].dims != ("time", "y", "x"):
+                raise DataError(
+                    f"{name}: {band} has dimensions {cube[band].dims}, not ('time', 'y', 'x')"
+                )
+        self.name = name
+        self.days: list[date] = [
+            time.date() for time in cube["time"].values.astype("datetime64[ms]").tolist()
+        ]
+        self.size = (cube.sizes["x"], cube.sizes["y"])
+        self._bands = [cube[band] for band in bands]
+        self._clear = cube["clear"] if "clear" in cube.data_vars else None
+
+    def windows(self) -> Iterator[Rect]:
+        """Windows of whole chunks."""
+        width, height = self.size
+        encoding = self._bands[0].encoding
+        chunks = encoding.get("chunksizes") or encoding.get("chunks") or (1, _WINDOW, _WINDOW)
+        _, rows, cols = chunks
+        return tiling(0, 0, height, width, (_at_least(rows), _at_least(cols)))
+
+    def read(self, window: Rect, numbers: Sequence[int]) -> Part:
+        """Read some acquisitions in a window."""
+        where = {
+            "time": list(numbers),
+            "y": slice(window.top, window.bottom),
+            "x": slice(window.left, window.right),
+        }
+        values, seen = [], None
+        for band in self._bands:
+            raw = band.isel(where).to_numpy()
+            has_data = _has_data(raw, band.attrs.get("_FillValue"))
+            seen = has_data if seen is None else seen & has_data
+            values.append(_scaled(raw, *_cf_scale(band.attrs)))
+        # Without decoding, a boolean of NetCDF is a number; 1 is clear.
+        clear = None if self._clear is None else self._clear.isel(where).to_numpy() == 1
+        return Part(np.stack(values, axis=1), np.asarray(seen), clear)
+
+
+def _cf_scale(attributes: Mapping[str, Any]) -> tuple[float, float]:
+    return (
+        float(attributes.get("scale_factor", attributes.get("scale", 1.0))),
+        float(attributes.get("add_offset", attributes.get("offset", 0.0))),
+    )
+
+
+@contextmanager
+def _open_preard(path: Path, bands: Sequence[str]) -> Iterator[PreardStack]:
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    from orchard.preard import ImageMetadata, metadata_name, parse_shard_name
+
+    document = path
+    if path.suffix == ".tif":
+        document = path.with_name(metadata_name(parse_shard_name(path.name).name))
+        if not document.exists():
+            raise NotFoundError(
+                f"{path} needs its image metadata, {document.name}, beside it", key=str(document)
+            )
+    metadata = ImageMetadata.from_file(document)
+    _check_bands(bands, metadata.bands, metadata.name)
+    with ExitStack() as files:
+        shards = []
+        for name, window in metadata.expected_files.items():
+            try:
+                shard = files.enter_context(rasterio.open(document.with_name(name)))
+            except RasterioError as error:
+                raise ShardError(f"shard {name} cannot be read: {error}") from error
+            expected = (metadata.count, window.height, window.width)
+            if (shard.count, shard.height, shard.width) != expected:
+                raise ShardError(
+                    f"shard {name} has {shard.count} bands of {shard.height} x {shard.width} "
+                    f"pixels, not {expected[0]} of {expected[1]} x {expected[2]}"
+                )
+            shards.append((shard, window.row_off, window.col_off))
+        yield PreardStack(metadata, shards, bands)
+
+
+class PreardStack:
+    """A pre-ARD image: its shards, all bands of all acquisitions in each, band fastest."""
+
+    def __init__(
+        self,
+        metadata: ImageMetadata,
+        shards: Sequence[tuple[Any, int, int]],
+        bands: Sequence[str],
+    ) -> None:
+        self.name = metadata.name
+        self.days: list[date] = [acquisition.day for acquisition in metadata.acquisitions]
+        self.size = metadata.tile.size
+        self._nodata = metadata.nodata
+        self._shards = shards
+        self._count = len(metadata.bands)
+        described: Mapping[str, Any] = metadata.collection or {}
+        self._clear = _ClearRule.of(described)
+        wanted = [*bands, *([self._clear.band] if self._clear else [])]
+        self._indices = [metadata.bands.index(band) + 1 for band in wanted]
+        about = described.get("bands", {})
+        self._scales = [
+            (float(one.get("scale") or 1.0), float(one.get("offset") or 0.0))
+            for one in (about.get(band) or {} for band in bands)
+        ]
+
+    def windows(self) -> Iterator[Rect]:
+        """Windows of whole blocks, shard by shard."""
+        for shard, top, left in self._shards:
+            rows, cols = shard.block_shapes[0]
+            step = (_at_least(rows), _at_least(cols))
+            yield from tiling(top, left, top + shard.height, left + shard.width, step)
+
+    def read(self, window: Rect, numbers: Sequence[int]) -> Part:
+        """Read some acquisitions in a window, which lies in one shard."""
+        from rasterio.errors import RasterioError
+        from rasterio.windows import Window
+
+        shard, top, left = next(
+            one
+            for one in self._shards
+            if one[1] <= window.top < one[1] + one[0].height
+            and one[2] <= window.left < one[2] + one[0].width
+        )
+        height, width = window.bottom - window.top, window.right - window.left
+        indices = [number * self._count + index for number in numbers for index in self._indices]
+        try:
+            raw = shard.read(
+                indices, window=Window(window.left - left, window.top - top, width, height)
+            ).reshape(len(numbers), len(self._indices), height, width)
+        except RasterioError as error:
+            raise ShardError(f"shard {Path(shard.name).name} cannot be read: {error}") from error
+        colours = raw[:, : len(self._scales)]
+        seen = _has_data(colours, shard.nodata if self._nodata is None else self._nodata)
+        values = [_scaled(colours[:, number], *scale) for number, scale in enumerate(self._scales)]
+        clear = self._clear.mask(raw[:, -1]) if self._clear else None
+        return Part(np.stack(values, axis=1), np.asarray(seen.all(axis=1)), clear)
+
+
+class _ClearRule:
+    """When a pixel is clear, as an image's metadata describe its collection."""
+
+    def __init__(self, rule: Any, flags: Any) -> None:
+        self.band: str = rule.band
+        self._rule, self._flags = rule, flags
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> _ClearRule | None:
+        from orchard.qa import ClearRule, Flag
+
+        rule = described.get("clear")
+        if not rule or rule.get("band") not in described.get("bands", {}):
+            return None
+        flags = described.get("flags") or {}
+        try:
+            return cls(
+                ClearRule.model_validate(rule),
+                {name: Flag.model_validate(flag) for name, flag in flags.items()},
+            )
+        except ValueError as error:
+            raise DataError(f"the collection's rule for clear pixels is wrong: {error}") from error
+
+    def mask(self, qa: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return where pixels are clear: True is usable."""
+        clear: NDArray[np.bool_] = self._rule.of(qa, self._flags)
+        return clear
+
+
+def _check_bands(bands: Sequence[str], known: Sequence[str], name: str) -> None:
+    missing = [band for band in bands if band not in known]
+    if missing:
+        raise CollectionError(f"{name} has no band {', '.join(missing)}: it has {', '.join(known)}")
+
+
+def _has_data(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    there = np.isfinite(raw) if raw.dtype.kind == "f" else np.ones(raw.shape, np.bool_)
+    if nodata is not None and not math.isnan(nodata):
+        there &= raw != nodata
+    return there
+
+
+def _scaled(raw: NDArray[Any], scale: float, offset: float) -> NDArray[np.float32]:
+    return raw.astype(np.float32) * np.float32(scale) + np.float32(offset)
+
+
+def _at_least(side: int) -> int:
+    """Return the chunk's side, or the smallest multiple of it that is a window."""
+    return int(side) * math.ceil(_WINDOW / int(side))
