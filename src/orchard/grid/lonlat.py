@@ -34,7 +34,7 @@ _HALVINGS = 14
 _POLE = 90 - 1e-8  # about a millimetre from it
 _DIGITS = 9  # of a degree: a tenth of a millimetre
 _SLIVER = 1e-12  # square degrees
-_QUARTERINGS = 6
+_QUARTERINGS = 5
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class LonLat:
     ) -> Polygon | MultiPolygon | None:
         """The footprint of what is on Earth of (left, bottom, right, top); None if nothing is.
 
-        Where the edge of the map crosses the box, it is followed in steps of 1/64 of the box.
+        Where the edge of the map crosses the box, it is followed in steps of 1/32 of the box.
         """
         import shapely
 
@@ -336,7 +336,6 @@ def _through_poles(lonlat: Floats) -> Floats:
 def _windows(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
     """The parts of a geometry on each turn of the globe, brought to -180 up to 180."""
     import shapely
-    from shapely.affinity import translate
 
     left, _, right, _ = geometry.bounds
     for turn in range(int((left + 180) // 360), int(-((180 - right) // 360)) + 1):
@@ -346,7 +345,9 @@ def _windows(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
         west = 360.0 * turn - 180
         part = geometry.intersection(shapely.box(west, -90, west + 360, 90))
         if not part.is_empty:
-            yield translate(part, -360.0 * turn)
+            # Rounded again, so that parts on either side of a seam fit together.
+            xy = np.round(_coordinates(part) - (360.0 * turn, 0.0), _DIGITS)
+            yield shapely.set_coordinates(part, xy)
 
 
 def _polygons(geometry: Any) -> Polygon | MultiPolygon:

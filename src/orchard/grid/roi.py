@@ -162,13 +162,15 @@ def _dimension(geometry: BaseGeometry) -> int:
 def _gathered(geometries: Sequence[BaseGeometry]) -> list[Part]:
     import shapely
 
+    # A polygon without area, say, becomes a line here.
+    atoms = [atom for one in geometries for atom in _atoms(shapely.make_valid(one))]
     parts = []
     for dimension in (0, 1, 2):
-        ones = [shapely.make_valid(one) for one in geometries if _dimension(one) == dimension]
-        whole = shapely.union_all(ones)
-        if not whole.is_empty:
+        ones = [atom for atom in atoms if _dimension(atom) == dimension]
+        if ones:
+            whole = shapely.union_all(ones)
             shapely.prepare(whole)
-            parts.append(Part(_dimension(whole), whole))
+            parts.append(Part(dimension, whole))
     return parts
 
 

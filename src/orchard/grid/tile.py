@@ -209,7 +209,8 @@ def plane(crs: CRS, res: tuple[float, float], grid_crs: CRS | None = None) -> Lo
     """
     from .lonlat import LonLat, metres_per_unit
 
-    return LonLat(crs, min(res) / 2 * metres_per_unit(crs if grid_crs is None else grid_crs))
+    pixel = min(res) * metres_per_unit(crs if grid_crs is None else grid_crs)
+    return LonLat(crs, min(pixel / 2, 100.0))  # 100 m: coarse grids get smooth edges too
 
 
 def feature(tile: Tile, way: LonLat) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class TileGrid(Mapping[tuple[int, int], Tile]):
     limits: Limits | None
     name: str | None
 
-    def __init__(  # noqa: PLR0917  the signature is fixed by the design
+    def __init__(
         self,
         ul: Sequence[float],
         crs: Any,
