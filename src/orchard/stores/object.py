@@ -114,11 +114,11 @@ class ObjectStore:
                     chunk_size=_PART,
                     max_concurrency=_CONCURRENCY,
                 )
-        except (ConflictError, StoreError) as exc:
-            written = self._written(key, token) if if_absent or if_match is not None else None
+        except StoreError:
+            conditional = if_absent or if_match is not None
+            written = self._written(key, token) if conditional else None
             if written is None:
                 raise
-            del exc
             return written
         return ObjectInfo(key=key, size=size, etag=_bare(result["e_tag"]), md5=digest)
 
@@ -160,7 +160,9 @@ class ObjectStore:
         with self._errors(folder):
             for batch in obstore.list(self._backend, prefix=folder or None):
                 for meta in batch:
-                    yield _listed(meta)
+                    # "a/", by which some tools mark a folder, is listed as "a".
+                    if not folder or meta["path"].startswith(f"{folder}/"):
+                        yield _listed(meta)
 
     def fetch(self, key: str, path: Path, *, offset: int = 0) -> ObjectInfo:
         """Write an object to a file: see `Store.fetch`."""
@@ -216,16 +218,22 @@ class ObjectStore:
         where = f"{key} in {self.url}" if key else self.url
         text = self._redact(str(exc))
         if isinstance(exc, FileNotFoundError):
-            raise NotFoundError(f"{where} is not there", key=key) from None
+            raise NotFoundError(f"{where} is not there (or its bucket is not)", key=key) from None
         if isinstance(exc, AlreadyExistsError):
             raise ConflictError(f"{where} is already there", key=key) from None
         if isinstance(exc, PreconditionError):
             raise ConflictError(
                 f"{where} was written by somebody else or is gone since it was read", key=key
             ) from None
-        if isinstance(exc, PermissionDeniedError | UnauthenticatedError) or _no_credentials(text):
+        if _no_credentials(text):
             raise AccessError(
-                f"{where}: not allowed, or no credentials; check them and the permissions ({text})",
+                f"{where}: no credentials were found; give them as options or in the environment, "
+                f"or anonymous=True for what is public ({text})",
+                key=key,
+            ) from None
+        if isinstance(exc, PermissionDeniedError | UnauthenticatedError):
+            raise AccessError(
+                f"{where}: not allowed; check the credentials and their permissions ({text})",
                 key=key,
             ) from None
         raise StoreError(f"{where}: {text}", key=key) from None
