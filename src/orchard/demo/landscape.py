@@ -236,6 +236,7 @@ def _water(
     channel = np.clip((width + 15 - river) / 30, 0, 1)
     bed = np.abs(noise(ground, 1250.0, seed=place.seed + 15))
     slough = smoothstep(bed, 0.06, 0.03) * smoothstep(river, 900, 500)
+    slough *= smoothstep(river, 130, 260)  # beside the river, not across it
     away = np.hypot(ground.x[None, :] - place.x - 5200, ground.y[:, None] - place.y - 3400)
     ragged = fractal(ground, 1500.0, seed=place.seed + 16, octaves=4)
     fill = 1.1 - away.astype(np.float32) / 1500 + 0.35 * ragged
@@ -283,7 +284,7 @@ def _soil(
     """Return the brightness of bare soil: eroded rises are light, moist swales dark."""
     mottle = fractal(ground, 420.0, seed=seed + 31, octaves=4, gain=0.6)
     light = 1.0 + 0.10 * relief + 0.13 * mottle + 0.30 * smoothstep(creeks, 0.05, 0.6)
-    return np.clip(light, np.float32(0.55), np.float32(1.8))
+    return np.asarray(np.clip(light, 0.55, 1.8), np.float32)
 
 
 class _Paint:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchard.errors import CollectionError, DataError, NotFoundError, ShardError
+from orchard.errors import CollectionError, DataError, MetadataError, NotFoundError, ShardError
 
 from .blocks import Part, Rect, tiling
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from orchard.collections import Collection
     from orchard.preard import ImageMetadata
 
     from .blocks import Stack
@@ -126,8 +127,8 @@ class CubeStack:
 
 def _cf_scale(attributes: Mapping[str, Any]) -> tuple[float, float]:
     return (
-        float(attributes.get("scale_factor", attributes.get("scale", 1.0))),
-        float(attributes.get("add_offset", attributes.get("offset", 0.0))),
+        float(attributes.get("scale_factor", 1.0)),
+        float(attributes.get("add_offset", 0.0)),
     )
 
 
@@ -179,15 +180,13 @@ class PreardStack:
         self._nodata = metadata.nodata
         self._shards = shards
         self._count = len(metadata.bands)
-        described: Mapping[str, Any] = metadata.collection or {}
-        self._clear = _ClearRule.of(described)
-        wanted = [*bands, *([self._clear.band] if self._clear else [])]
+        collection = _described(metadata)
+        clear = collection.clear if collection else None
+        self._collection = collection if clear and clear.band in metadata.bands else None
+        wanted = [*bands, *([clear.band] if clear and self._collection else [])]
         self._indices = [metadata.bands.index(band) + 1 for band in wanted]
-        about = described.get("bands", {})
-        self._scales = [
-            (float(one.get("scale") or 1.0), float(one.get("offset") or 0.0))
-            for one in (about.get(band) or {} for band in bands)
-        ]
+        about = [collection.bands[band] if collection else None for band in bands]
+        self._scales = [(one.scale, one.offset) if one else (1.0, 0.0) for one in about]
 
     def windows(self) -> Iterator[Rect]:
         """Windows of whole blocks, shard by shard."""
@@ -218,37 +217,22 @@ class PreardStack:
         colours = raw[:, : len(self._scales)]
         seen = _has_data(colours, shard.nodata if self._nodata is None else self._nodata)
         values = [_scaled(colours[:, number], *scale) for number, scale in enumerate(self._scales)]
-        clear = self._clear.mask(raw[:, -1]) if self._clear else None
+        clear = self._collection.clear_mask(raw[:, -1]) if self._collection else None
         return Part(np.stack(values, axis=1), np.asarray(seen.all(axis=1)), clear)
 
 
-class _ClearRule:
-    """When a pixel is clear, as an image's metadata describe its collection."""
+def _described(metadata: ImageMetadata) -> Collection | None:
+    """Return the collection as the image's metadata have it; None in documents without it."""
+    if metadata.collection is None:
+        return None
+    from orchard.collections import Collection
 
-    def __init__(self, rule: Any, flags: Any) -> None:
-        self.band: str = rule.band
-        self._rule, self._flags = rule, flags
-
-    @classmethod
-    def of(cls, described: Mapping[str, Any]) -> _ClearRule | None:
-        from orchard.qa import ClearRule, Flag
-
-        rule = described.get("clear")
-        if not rule or rule.get("band") not in described.get("bands", {}):
-            return None
-        flags = described.get("flags") or {}
-        try:
-            return cls(
-                ClearRule.model_validate(rule),
-                {name: Flag.model_validate(flag) for name, flag in flags.items()},
-            )
-        except ValueError as error:
-            raise DataError(f"the collection's rule for clear pixels is wrong: {error}") from error
-
-    def mask(self, qa: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return where pixels are clear: True is usable."""
-        clear: NDArray[np.bool_] = self._rule.of(qa, self._flags)
-        return clear
+    try:
+        return Collection.from_description(
+            metadata.collection, dtype=metadata.dtype, nodata=metadata.nodata
+        )
+    except CollectionError as error:
+        raise MetadataError(f"{metadata.document}: collection: {error}") from error
 
 
 def _check_bands(bands: Sequence[str], known: Sequence[str], name: str) -> None:
