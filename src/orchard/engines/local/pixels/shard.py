@@ -1,33 +1,46 @@
-"""Write one shard of a pre-ARD image, acquisition by acquisition, through GDAL alone."""
+"""Write one shard of a pre-ARD image: many threads, one band of one acquisition each at a time."""
 
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
+import threading
+from collections import OrderedDict, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyproj
-import rasterio
 from affine import Affine
-from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window as RasterWindow
 
 from orchard.errors import InputError, SceneError
 
-from .request import Creation, ShardCancelledError, fits
+from .files import is_remote
+from .geo import geo_tags, lattice_of
+from .mapping import map_window, positions
+from .mosaic import Ahead, Canvas, Layer, LayerError
+from .raster import open_raster
+from .request import Creation, ShardCancelledError, Window
+from .resample import Target
+from .writer import Layout, TiffWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Iterator
     from pathlib import Path
 
-    from .request import ImageRequest, Scene, Source, Window
+    from .geo import Lattice
+    from .mapping import Mapping
+    from .raster import Raster
+    from .request import ImageRequest, Scene
 
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["write_shard"]
 
-# A position so close to a pixel's left or upper edge that only rounding tells it from the edge.
-EDGE = 1e-6
+# A window of more pixels is worked on in bands of rows, to bound memory.
+AREA_PIXELS = 32 << 20
+# What is remembered; the least recently used goes first.
+OPEN_FILES, MAPPINGS = 1024, 4
+# With remote sources: units whose first bytes are on their way, and who fetches them.
+AHEAD_UNITS, SCOUTS = 8, 4
 
 
 def write_shard(
@@ -38,7 +51,9 @@ def write_shard(
     threads: int = 1,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """Write one shard of a pre-ARD image as a tiled GeoTIFF.
+    """Write one shard of a pre-ARD image as a tiled, band-interleaved GeoTIFF.
+
+    Memory is bounded by a few bands of the window, whatever the number of acquisitions.
 
     Parameters
     ----------
@@ -49,9 +64,9 @@ def write_shard(
     path : Path
         Where to write; there is nothing at it before the file is complete.
     threads : int
-        How many threads may work.
+        How many bands are worked on at once.
     cancelled : callable, optional
-        Asked now and then; True stops the work.
+        Asked before each band of each acquisition; True stops the work.
 
     Raises
     ------
@@ -62,178 +77,261 @@ def write_shard(
     ShardCancelledError
         ``cancelled`` said so.
     """
-    if (
-        window.col_off + window.width > request.tile.size[0]
-        or window.row_off + window.height > request.tile.size[1]
-    ):
-        raise InputError(f"{window} reaches outside the tile of {request.tile.size} pixels")
+    width, height = request.tile.size
+    if window.col_off + window.width > width or window.row_off + window.height > height:
+        raise InputError(f"{window} reaches outside the tile of {width} x {height} pixels")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with rasterio.Env(GDAL_NUM_THREADS=str(threads)):
-            _write(request, window, part, cancelled)
+        with TiffWriter(part, _layout(request, window)) as writer:
+            files = _Once(open_raster, OPEN_FILES)
+            for area in _areas(window, Creation.of(request.creation)):
+                _Area(request, window, area, writer, files, threads).run(cancelled)
         part.replace(path)
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
 
 
-def _write(
-    request: ImageRequest, window: Window, part: Path, cancelled: Callable[[], bool] | None
-) -> None:
-    with rasterio.open(part, "w", **_profile(request, window)) as dst:
-        index = 0
-        names = request.descriptions()
-        for acquisition in request.acquisitions:
-            for band in request.bands:
-                if cancelled and cancelled():
-                    raise ShardCancelledError(f"cancelled while writing {part.name}")
-                index += 1
-                dst.write(mosaic(request, window, acquisition.scenes, band), index)
-                dst.set_band_description(index, names[index - 1])
+def _layout(request: ImageRequest, window: Window) -> Layout:
+    target = _target(request, window)
+    return Layout(
+        height=window.height,
+        width=window.width,
+        descriptions=request.descriptions(),
+        dtype=np.dtype(request.dtype),
+        nodata=request.nodata,
+        geo=geo_tags(target.crs, target.transform),
+        creation=Creation.of(request.creation),
+    )
 
 
-def _profile(request: ImageRequest, window: Window) -> dict[str, object]:
-    creation = Creation.of(request.creation)
-    predictor = creation.predictor and creation.codec != "none"
-    integer = np.dtype(request.dtype).kind in "iu"
-    return {
-        "driver": "GTiff",
-        "width": window.width,
-        "height": window.height,
-        "count": len(request.acquisitions) * len(request.bands),
-        "dtype": request.dtype,
-        "nodata": request.nodata,
-        "crs": request.tile.crs.to_wkt(),
-        "transform": request.tile.transform * Affine.translation(window.col_off, window.row_off),
-        "tiled": True,
-        "blockxsize": creation.blocksize,
-        "blockysize": creation.blocksize,
-        "interleave": "band",
-        "BIGTIFF": "IF_SAFER",
-        "compress": creation.codec,
-        **({"predictor": 2 if integer else 3} if predictor else {}),
-    }
+def _target(request: ImageRequest, window: Window) -> Target:
+    corner = Affine.translation(window.col_off, window.row_off)
+    return Target(
+        crs=request.tile.crs.to_wkt(),
+        transform=request.tile.transform * corner,
+        height=window.height,
+        width=window.width,
+    )
 
 
-def mosaic(request: ImageRequest, window: Window, scenes: tuple[Scene, ...], band: str) -> Array:
-    """One band of one acquisition: the first scene that has data at a pixel gives it.
+def _areas(window: Window, creation: Creation) -> Iterator[Window]:
+    """The window in bands of whole rows of blocks; overviews need it in one."""
+    size = creation.blocksize
+    rows = max(AREA_PIXELS // window.width // size, 1) * size
+    step = window.height if creation.cog else rows
+    for row in range(0, window.height, step):
+        yield Window(
+            row_off=window.row_off + row,
+            col_off=window.col_off,
+            height=min(step, window.height - row),
+            width=window.width,
+        )
 
-    Returns
-    -------
-    ndarray
-        (y, x) of the window, in the image's dtype and nodata.
-    """
-    dtype = np.dtype(request.dtype)
-    out = np.full((window.height, window.width), request.nodata, dtype)
-    for scene in scenes:
+
+class _Once:
+    """Values that are made once by key, by whoever asks first, while the others wait."""
+
+    def __init__(self, make: Callable[[Any], Any], limit: int) -> None:
+        self._make = make
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._made: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+
+    def __call__(self, key: Any) -> Any:
+        with self._lock:
+            future = self._made.get(key)
+            mine = future is None
+            if future is None:
+                future = self._made[key] = Future()
+            self._made.move_to_end(key)
+            if len(self._made) > self._limit:
+                self._made.popitem(last=False)
+        if mine:
+            try:
+                future.set_result(self._make(key))
+            except BaseException as exc:
+                future.set_exception(exc)
+                raise
+        return future.result()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unit:
+    """One band of one acquisition."""
+
+    number: int
+    band: str
+    scenes: tuple[Scene, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A unit whose files are open and, where they are remote, whose first bytes are here."""
+
+    unit: _Unit
+    layers: list[Layer]
+    ahead: Ahead | None
+
+
+class _Area:
+    """The work on one part of the shard."""
+
+    def __init__(
+        self,
+        request: ImageRequest,
+        window: Window,
+        area: Window,
+        writer: TiffWriter,
+        files: Callable[[str], Raster],
+        threads: int,
+    ) -> None:
+        self._request = request
+        self._target = _target(request, area)
+        self._row = area.row_off - window.row_off
+        self._writer = writer
+        self._files = files
+        self._threads = threads
+        self._mappings = _Once(self._map, MAPPINGS)
+        self._local = threading.local()
+        sources = [s for a in request.acquisitions for x in a.scenes for s in x.bands.values()]
+        self._remote = any(s is not None and is_remote(s.href) for s in sources)
+
+    def run(self, cancelled: Callable[[], bool] | None) -> None:
+        """Paint and write every band of every acquisition."""
+        acquisitions, bands = self._request.acquisitions, self._request.bands
+        units = (
+            _Unit(number=i * len(bands) + j, band=band, scenes=acquisition.scenes)
+            for i, acquisition in enumerate(acquisitions)
+            for j, band in enumerate(bands)
+        )
+        # Who waits for the network does not compute.
+        workers = self._threads * 2 if self._remote else self._threads
+        with ExitStack() as stack:
+            scouts = None
+            if self._remote:
+                scouts = stack.enter_context(ThreadPoolExecutor(SCOUTS))
+            queue = _Queue(units, self._prepare, scouts, cancelled)
+            crew = stack.enter_context(ThreadPoolExecutor(workers))
+            futures = [crew.submit(self._work, queue) for _ in range(workers)]
+        for future in futures:
+            future.result()
+
+    def _work(self, queue: _Queue) -> None:
+        try:
+            while (ready := queue.take()) is not None:
+                self._paint(ready)
+        except BaseException:
+            queue.stop()
+            raise
+
+    def _prepare(self, unit: _Unit) -> _Ready:
+        layers = [layer for scene in unit.scenes if (layer := self._layer(scene, unit.band))]
+        ahead = None
+        if self._remote and layers and self._method(unit) == "nearest":
+            pieces = layers[0].mapping.pieces
+            with _naming(unit.band):
+                ahead = Ahead(layers[0], pieces[0])
+        return _Ready(unit=unit, layers=layers, ahead=ahead)
+
+    def _layer(self, scene: Scene, band: str) -> Layer | None:
         source = scene.bands.get(band)
         if source is None:
-            if band in request.optional:
-                continue
+            if band in self._request.optional:
+                return None
             raise SceneError(f"scene {scene.id} has no band {band}", scene=scene.id)
         try:
-            values, valid = _project(request, window, source, request.resampling.get(band))
-            fill = _is_nodata(out, request.nodata) & valid
-            out[fill] = _cast(values[fill], source.shift, dtype, request.nodata)
-        except (
-            rasterio.errors.RasterioError,
-            rasterio.errors.RasterioIOError,
-            OSError,
-            ValueError,
-        ) as exc:
-            message = f"band {band} of scene {scene.id} cannot be read ({source.href}): {exc}"
-            raise SceneError(message, scene=scene.id) from exc
-    return out
+            raster = self._files(source.href)
+            if source.band > raster.bands:
+                raise ValueError(f"the file has {raster.bands} bands, not {source.band}")
+        except (OSError, ValueError) as exc:
+            raise _scene_error(scene.id, band, source.href, exc) from exc
+        lattice, place = lattice_of(raster.grid)
+        return Layer(
+            scene=scene.id,
+            source=source,
+            raster=raster,
+            place=place,
+            mapping=self._mappings(lattice),
+        )
+
+    def _map(self, lattice: Lattice) -> Mapping:
+        target = self._target
+        exact = positions(self._request.tile.crs, target.transform, lattice)
+        return map_window(exact, lattice, target.height, target.width, self._threads)
+
+    def _method(self, unit: _Unit) -> str:
+        return self._request.resampling.get(unit.band, "nearest")
+
+    def _paint(self, ready: _Ready) -> None:
+        if not hasattr(self._local, "canvas"):
+            dtype = np.dtype(self._request.dtype)
+            self._local.canvas = Canvas(self._target, dtype, self._request.nodata)
+        unit = ready.unit
+        with _naming(unit.band):
+            values = self._local.canvas.paint(ready.layers, self._method(unit), ready.ahead)
+        self._writer.write(unit.number, values, row=self._row)
 
 
-def _project(
-    request: ImageRequest, window: Window, source: Source, method: str | None
-) -> tuple[Array, Array]:
-    with rasterio.open(source.href) as src:
-        if source.band > src.count:
-            raise ValueError(f"the file has {src.count} bands, not {source.band}")
-        if src.crs is None:
-            raise ValueError("the file has no coordinate reference system")
-        nodata = src.nodatavals[source.band - 1] if source.nodata is None else source.nodata
-        if method in (None, "nearest"):
-            return _nearest(request, window, src, source.band, nodata)
-        options = {
-            "crs": request.tile.crs.to_wkt(),
-            "transform": request.tile.transform
-            * Affine.translation(window.col_off, window.row_off),
-            "width": window.width,
-            "height": window.height,
-            "resampling": Resampling[method],
-            "tolerance": 0.001,
-            "dtype": "float64",
-            "src_nodata": nodata,
-            "nodata": float("nan"),
-        }
-        with WarpedVRT(src, **options) as vrt:
-            values = vrt.read(source.band)
-        return values, ~np.isnan(values)
+class _Queue:
+    """Units to work on, in order, prepared ahead where there are scouts."""
+
+    def __init__(
+        self,
+        units: Iterator[_Unit],
+        prepare: Callable[[_Unit], _Ready],
+        scouts: ThreadPoolExecutor | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self._units = units
+        self._prepare = prepare
+        self._scouts = scouts
+        self._cancelled = cancelled
+        self._lock = threading.Lock()
+        self._ahead: deque[Future[_Ready]] = deque()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Give out nothing more."""
+        self._stopped = True
+
+    def take(self) -> _Ready | None:
+        """The next unit; None when there is none."""
+        if self._cancelled is not None and self._cancelled():
+            raise ShardCancelledError("cancelled while a shard was written")
+        with self._lock:
+            if self._stopped:
+                return None
+            unit = future = None
+            if self._scouts is None:
+                unit = next(self._units, None)
+            else:
+                while len(self._ahead) < AHEAD_UNITS and (more := next(self._units, None)):
+                    self._ahead.append(self._scouts.submit(self._prepare, more))
+                future = self._ahead.popleft() if self._ahead else None
+        if future is not None:
+            return future.result()
+        return None if unit is None else self._prepare(unit)
 
 
-def _nearest(
-    request: ImageRequest, window: Window, src: Any, band: int, nodata: float | None
-) -> tuple[Array, Array]:
-    cols, rows = positions(request, window, src.crs, src.transform)
-    inside = (cols >= 0) & (rows >= 0) & (cols < src.width) & (rows < src.height)
-    shape = (window.height, window.width)
-    values, valid = np.zeros(shape, src.dtypes[band - 1]), np.zeros(shape, bool)
-    if not inside.any():
-        return values, valid
-    col, row = cols[inside].astype(int), rows[inside].astype(int)
-    x0, y0 = col.min(), row.min()
-    part = RasterWindow(x0, y0, col.max() + 1 - x0, row.max() + 1 - y0)
-    found = src.read(band, window=part)[row - y0, col - x0]
-    values[inside] = found
-    valid[inside] = ~_is_nodata(found, nodata)
-    if nodata is None:
-        valid[inside] &= src.read_masks(band, window=part)[row - y0, col - x0] > 0
-    return values, valid
+class _naming:  # noqa: N801 - reads as the context it is
+    """Turns the failure of a layer into that of its scene, by name."""
+
+    def __init__(self, band: str) -> None:
+        self._band = band
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, value: BaseException | None, trace: object) -> None:
+        if isinstance(value, LayerError):
+            layer, cause = value.layer, value.__cause__
+            raise _scene_error(layer.scene, self._band, layer.source.href, cause) from value
 
 
-def positions(
-    request: ImageRequest, window: Window, crs: Any, transform: Affine
-) -> tuple[Array, Array]:
-    """Source pixels of the window's pixel centres.
-
-    Returns
-    -------
-    cols, rows : ndarray of float
-        (y, x) of the window: whole numbers, not finite where the projection is not defined.
-    """
-    x = window.col_off + np.arange(window.width) + 0.5
-    y = window.row_off + np.arange(window.height) + 0.5
-    xs, ys = request.tile.transform * np.meshgrid(x, y)
-    source = pyproj.CRS.from_wkt(crs.to_wkt())
-    if source != request.tile.crs:
-        go = pyproj.Transformer.from_crs(request.tile.crs, source, always_xy=True)
-        xs, ys = go.transform(xs, ys)
-    cols, rows = ~transform * (xs, ys)
-    if source.is_geographic:
-        turn = 360 / abs(transform.a)
-        cols = np.where(np.isfinite(cols), cols % turn, cols)
-    return np.floor(cols + EDGE), np.floor(rows + EDGE)
-
-
-def _is_nodata(values: Array, nodata: float | None) -> Array:
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
-    return missing if nodata is None else missing | (values == nodata)
-
-
-def _cast(values: Array, shift: int, dtype: np.dtype[Any], nodata: float) -> Array:
-    info = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
-    low, high = info.min, info.max
-    if shift:
-        low += nodata == low
-        high -= nodata == high
-        wide = values.astype("float64" if values.dtype.kind == "f" else "int64")
-        values = np.clip(wide - shift, low, high)
-    if dtype.kind in "iu" and values.dtype.kind == "f":
-        values = np.rint(values)
-    for value in (values.min(initial=0), values.max(initial=0)):
-        if not fits(float(value), dtype):
-            raise ValueError(f"value {value} does not fit the image's dtype {dtype}")
-    return values.astype(dtype)
+def _scene_error(scene: str, band: str, href: str, cause: BaseException | None) -> SceneError:
+    # What follows a question mark may be a signature.
+    message = (
+        f"band {band} of scene {scene} cannot be read ({href.split('?', maxsplit=1)[0]}): {cause}"
+    )
+    return SceneError(message, scene=scene)
