@@ -134,8 +134,9 @@ class Config:
 
     @property
     def ard(self) -> ArdPart:
-        """How cubes are made."""
-        return self._file.ard
+        """How cubes are made; a relative destination is made relative to the file."""
+        part = self._file.ard
+        return part.model_copy(update={"destination": self._located(part.destination)})
 
     @property
     def platform(self) -> PlatformPart | None:
@@ -168,30 +169,29 @@ class Config:
         with self._at("collections"):
             return load_collections(self._file.collections)
 
-    @cached_property
-    def engine(self) -> Engine | None:
-        """The engine; None when the file has none."""
+    def get_engine(self, **changes: Any) -> Engine | None:
+        """Open the engine, with some of its options changed; None when the file has none."""
         from .engines import open_engine
 
         part = self._file.engine
         if part is None:
             return None
-        options = dict(part.model_extra or {})
+        options = {**(part.model_extra or {}), **changes}
         for key in ("catalog", "ledger"):
             if isinstance(options.get(key), str):
                 options[key] = self._located(options[key])
         with self._at("engine"):
             return open_engine(part.name, **options)
 
-    def get_tracker(self) -> Tracker:
-        """Return the tracker that the file describes."""
+    def get_tracker(self, **engine: Any) -> Tracker:
+        """Return the tracker that the file describes, with some options of its engine changed."""
         from .tracker import Tracker
 
         return Tracker(
             self.tile_grid,
             self.store,
             **{key: getattr(self._file.tracker, key) for key in TrackerPart.model_fields},
-            engine=self.engine,
+            engine=self.get_engine(**engine),
             collections=self.collections,
         )
 

@@ -1,0 +1,69 @@
+"""Commands about cubes: convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import ExecutorCommand, State, example, executor_option
+
+__all__ = ["COMMANDS"]
+
+
+@click.command(
+    "convert",
+    cls=ExecutorCommand,
+    epilog=example("orchard convert downloads/NAME --dest cubes --format zarr"),
+)
+@click.argument("preard", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--dest", help="Folder of the cubes, a template as 'destination' of the configuration."
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["netcdf", "zarr", "cog"]),
+    help="Default: the configuration's, else netcdf.",
+)
+@executor_option
+@click.option("--overwrite", is_flag=True, help="Make again cubes that are there.")
+@click.option("--skip-metadata", is_flag=True, help="Do not copy the image metadata to the cubes.")
+@click.pass_obj
+def convert(
+    state: State,
+    preard: tuple[Path, ...],
+    dest: str | None,
+    format_: str | None,
+    executor: tuple[str, int | None] | None,
+    overwrite: bool,
+    skip_metadata: bool,
+) -> None:
+    """Convert pre-ARD (image metadata files, or folders of them) to cubes; print their paths.
+
+    Needs no configuration: without one the cubes go to this folder, as NetCDF.
+    """
+    from orchard.ard import convert as run
+
+    configured = state.config_or_none()
+    ard = configured.ard if configured else None
+    kind, workers = executor or ("threads", None)
+    for source in preard:
+        total = len(list(source.glob("*.json"))) if source.is_dir() else 1
+        with state.progress("Converting", total) as callback:
+            made = run(
+                source,
+                dest or (ard.destination if ard else "."),
+                format_ or (ard.format if ard else "netcdf"),
+                executor=kind,
+                workers=workers or 2,
+                overwrite=overwrite,
+                skip_metadata=skip_metadata,
+                encoding=ard.encoding if ard else None,
+                callback=callback,
+            )
+        for path in made:
+            click.echo(path)
+
+
+COMMANDS = (convert,)
