@@ -118,7 +118,9 @@ class TestInTheGridsPlane:
         bow_tie = shapely.Polygon([(left, top), (right, bottom), (right, top), (left, bottom)])
         flat = shapely.Polygon([(left + 1, top + 9), (left + 9, top + 9), (left + 1, top + 9)])
         point = shapely.Point(right + 1, top - 1)
-        found = EUROPE.roi_to_tiles(shapely.GeometryCollection([bow_tie, point, flat]))
+        found = EUROPE.roi_to_tiles(
+            shapely.GeometryCollection([bow_tie, shapely.GeometryCollection([point, flat])])
+        )
         assert indices(found) == [(4, 6), (5, 6), (5, 7)]
 
 
@@ -170,6 +172,15 @@ class TestOtherCrs:
         line = shapely.LineString([(179.5, -17.5), (180.5, -17.5)])
         assert len(grid.roi_to_tiles(line, 4326)) == 2
         assert len(grid.roi_to_tiles(shapely.Point(180.5, -17.5), 4326)) == 1
+
+    def test_projected_shapes_across_the_antimeridian(self):
+        grid = TileGrid((-180, 90), "EPSG:4269", (0.1, 0.1), (10, 10), ((0, 179), (0, 359)))
+        east, _ = Transformer.from_crs(4326, 3832, always_xy=True).transform(180, 0)
+        y = 20_000
+        line = shapely.LineString([(east - 200_000, y), (east + 200_000, y)])
+        assert indices(grid.roi_to_tiles(line, 3832)) == [(89, c) for c in (0, 1, 358, 359)]
+        area = line.buffer(1000)
+        assert indices(grid.roi_to_tiles(area, 3832)) == [(89, c) for c in (0, 1, 358, 359)]
 
     def test_around_a_pole(self):
         grid = load_grids()["EASE2_N25"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 from orchard.errors import GridError
 
 from .crs import LONLAT, transformer
+from .tile import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,7 +176,21 @@ def _gathered(geometries: Sequence[BaseGeometry]) -> list[Part]:
     return parts
 
 
-def projected_bounds(parts: Sequence[Part], crs: CRS) -> tuple[float, float, float, float]:
+def box(bounds: Bounds) -> BaseGeometry:
+    """The footprint of bounds in their own plane."""
+    import shapely
+
+    return shapely.box(*bounds)
+
+
+def plane_bounds(parts: Sequence[Part]) -> Bounds:
+    """The bounds of parts in their own plane."""
+    import shapely
+
+    return Bounds(*map(float, shapely.total_bounds([part.geometry for part in parts])))
+
+
+def projected_bounds(parts: Sequence[Part], crs: CRS) -> Bounds:
     """The bounds in a CRS of parts in longitude and latitude.
 
     Raises
@@ -188,13 +204,13 @@ def projected_bounds(parts: Sequence[Part], crs: CRS) -> tuple[float, float, flo
         [shapely.get_coordinates(shapely.segmentize(part.geometry, 0.1)) for part in parts]
     )
     x, y = transformer(LONLAT, crs).transform(lonlat[:, 0], lonlat[:, 1])
-    bounds = tuple(float(value) for value in (np.min(x), np.min(y), np.max(x), np.max(y)))
+    bounds = Bounds(float(np.min(x)), float(np.min(y)), float(np.max(x)), float(np.max(y)))
     if not np.isfinite(bounds).all():
         raise GridError(
             "roi leaves the area that the grid's crs can describe: give the grid limits, or clip "
             "the roi"
         )
-    return bounds  # type: ignore[return-value]
+    return bounds
 
 
 # -- finding -----------------------------------------------------------------------------------
@@ -203,10 +219,14 @@ def projected_bounds(parts: Sequence[Part], crs: CRS) -> tuple[float, float, flo
 def search(
     parts: Sequence[Part],
     root: Block,
-    footprint: Callable[[Block], BaseGeometry | None],
-    tile_footprint: Callable[[int, int], BaseGeometry | None],
+    bounds: Callable[[int, int, int, int], Bounds],
+    footprint: Callable[[Bounds], BaseGeometry | None],
+    tile_footprint: Callable[[Bounds], BaseGeometry | None],
 ) -> list[tuple[int, int]]:
     """Indices of the tiles of a block that a region touches, in order of row and column.
+
+    The block is halved again and again, leaving out what is far from the region and taking as a
+    whole what is inside it, so that the footprints of few tiles are made.
 
     Parameters
     ----------
@@ -214,28 +234,28 @@ def search(
         The region.
     root : Block
         Where to look.
+    bounds : callable
+        The bounds of a block in the grid's plane.
     footprint : callable
-        The footprint of a block, or None where that is not known.
+        The footprint of bounds where the region is, or None if it is not known.
     tile_footprint : callable
-        The footprint of the tile of a row and column, or None where it has none.
+        The same for a single tile; None if it has none.
     """
     found: list[tuple[int, int]] = []
-    blocks = [root]
+    blocks = [root] if root[0] <= root[1] and root[2] <= root[3] else []
     while blocks:
         block = blocks.pop()
         first, last, left, right = block
         if (first, left) == (last, right):
-            shape = tile_footprint(first, left)
+            shape = tile_footprint(bounds(*block))
             if shape is not None and any(part.touches(shape) for part in parts):
                 found.append((first, left))
             continue
-        shape = footprint(block)
-        if shape is None or any(part.near(shape) for part in parts):
-            if shape is not None and any(part.fills(shape) for part in parts):
-                rows, cols = range(first, last + 1), range(left, right + 1)
-                found.extend((row, col) for row in rows for col in cols)
-            else:
-                blocks.extend(_halves(block))
+        shape = footprint(bounds(*block))
+        if shape is not None and any(part.fills(shape) for part in parts):
+            found.extend(product(range(first, last + 1), range(left, right + 1)))
+        elif shape is None or any(part.near(shape) for part in parts):
+            blocks.extend(_halves(block))
     return sorted(found)
 
 

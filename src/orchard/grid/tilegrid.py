@@ -265,10 +265,9 @@ class TileGrid(Mapping[tuple[int, int], Tile]):
             last_row -= 1
         if last_col > first_col and right == self._x(last_col):
             last_col -= 1
-        if self.limits is not None:
-            (top_row, bottom_row), (left_col, right_col) = self.limits
-            first_row, last_row = max(first_row, top_row), min(last_row, bottom_row)
-            first_col, last_col = max(first_col, left_col), min(last_col, right_col)
+        first_row, last_row, first_col, last_col = self._clipped(
+            first_row, last_row, first_col, last_col
+        )
         return range(first_row, last_row + 1), range(first_col, last_col + 1)
 
     def roi_to_tiles(
@@ -309,57 +308,32 @@ class TileGrid(Mapping[tuple[int, int], Tile]):
             raise GridError("GeoJSON is always in longitude and latitude: leave out crs")
         source = parse_crs(LONLAT if geojson else self.crs if crs is None else crs)
         if same_crs(source, self.crs) and not geojson:
-            return self._in_plane(finder.parts_in_plane(geometry))
-        parts = finder.parts_in_lonlat(geometry, plane(source, self.res, self.crs))
-        root = self._root(parts)
-        if root is None:
-            return []
-        way = plane(self.crs, self.res)
-        found = finder.search(
-            parts,
-            root,
-            lambda block: way.box(self._bounds(*block)),
-            lambda row, col: way.box_on_earth(self._bounds(row, row, col, col)),
-        )
+            parts = finder.parts_in_plane(geometry)
+            root = self._around(*finder.plane_bounds(parts))
+            found = finder.search(parts, root, self._bounds, finder.box, finder.box)
+        else:
+            parts = finder.parts_in_lonlat(geometry, plane(source, self.res, self.crs))
+            if self.limits is None:
+                root = self._around(*finder.projected_bounds(parts, self.crs))
+            else:
+                root = (*self.limits[0], *self.limits[1])
+            way = plane(self.crs, self.res)
+            found = finder.search(parts, root, self._bounds, way.box, way.box_on_earth)
         return [self._tile(row, col) for row, col in found]
 
-    def _in_plane(self, parts: Sequence[Any]) -> list[Tile]:
-        import shapely
+    def _around(
+        self, left: float, bottom: float, right: float, top: float
+    ) -> tuple[int, int, int, int]:
+        """First and last row and column around a rectangle: its edges may touch one tile more."""
+        first, last = self._row(top) - 1, self._row(bottom) + 1
+        left_col, right_col = self._col(left) - 1, self._col(right) + 1
+        return self._clipped(first, last, left_col, right_col)
 
-        from . import roi as finder
-
-        left, bottom, right, top = shapely.total_bounds([part.geometry for part in parts])
-        # One tile more to either side: a point on an edge touches both tiles.
-        rows = self._clipped(0, self._row(top) - 1, self._row(bottom) + 1)
-        cols = self._clipped(1, self._col(left) - 1, self._col(right) + 1)
-        if not (rows and cols):
-            return []
-        found = finder.search(
-            parts,
-            (rows[0], rows[-1], cols[0], cols[-1]),
-            lambda block: shapely.box(*self._bounds(*block)),
-            lambda row, col: shapely.box(*self._bounds(row, row, col, col)),
-        )
-        return [self._tile(row, col) for row, col in found]
-
-    def _root(self, parts: Sequence[Any]) -> tuple[int, int, int, int] | None:
-        """Where to look for a region in longitude and latitude."""
-        if self.limits is not None:
-            return (*self.limits[0], *self.limits[1])
-        from . import roi as finder
-
-        left, bottom, right, top = finder.projected_bounds(parts, self.crs)
-        return (
-            self._row(top) - 1,
-            self._row(bottom) + 1,
-            self._col(left) - 1,
-            self._col(right) + 1,
-        )
-
-    def _clipped(self, axis: int, first: int, last: int) -> range:
-        if self.limits is not None:
-            first, last = max(first, self.limits[axis][0]), min(last, self.limits[axis][1])
-        return range(first, last + 1)
+    def _clipped(self, first: int, last: int, left: int, right: int) -> tuple[int, int, int, int]:
+        if self.limits is None:
+            return first, last, left, right
+        (top, bottom), (west, east) = self.limits
+        return max(first, top), min(last, bottom), max(left, west), min(right, east)
 
     # -- documents -----------------------------------------------------------------------------
 
