@@ -85,6 +85,12 @@ class Blocks:
     seen: NDArray[np.float32]
     clear: NDArray[np.float32] | None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        clear = 0 if self.clear is None else self.clear.nbytes
+        return self.values.nbytes + self.seen.nbytes + clear
+
 
 def tiling(top: int, left: int, bottom: int, right: int, step: tuple[int, int]) -> Iterator[Rect]:
     """Cut a rectangle into windows of at most ``step = (rows, columns)``, row by row."""

@@ -1,9 +1,12 @@
-"""The quicklooks of a cube or a pre-ARD image."""
+"""The quicklooks of cubes or pre-ARD images."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import date as Date  # noqa: N812 -- `date` is an argument's name here
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -13,30 +16,25 @@ import numpy as np
 from orchard.errors import InputError
 
 from .blocks import block_means
-from .pictures import (
-    Cell,
-    Limits,
-    contact_sheet,
-    percentile_limits,
-    picture,
-    save_png,
-    thumbnail,
-)
+from .pictures import Cell, Limits, contact_sheet, percentile_limits, picture, save_png, thumbnail
 from .sources import open_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import xarray as xr
     from numpy.typing import NDArray
 
-    from .blocks import Blocks, Stack
+    from .blocks import Blocks
+
+    Source = str | Path | xr.Dataset
 
 __all__ = ["quicklook"]
 
 Stretch = Literal["percentile"] | tuple[float, float] | None
 
-# The pictures of one batch of dates take up no more bytes than this while they are made.
+# One batch of dates takes up about this many bytes at most, and so does what is kept of batches
+# between finding the stretch and drawing.
 _BUDGET = 256 * 2**20
 # Blocks per batch that the percentiles are taken of.
 _SAMPLES = 300_000
@@ -51,7 +49,7 @@ class Callback(Protocol):
 
 
 def quicklook(
-    source: str | Path | xr.Dataset,
+    source: Source | Sequence[Source],
     dest: str | Path,
     *,
     bands: Sequence[str] = ("red", "green", "blue"),
@@ -66,12 +64,13 @@ def quicklook(
 
     Parameters
     ----------
-    source : path or xarray.Dataset
+    source : path, xarray.Dataset, or a sequence of them
         A cube (NetCDF file, Zarr folder, or an open dataset with variables ``(time, y, x)``), or a
         pre-ARD image: its metadata (JSON), or one of its GeoTIFFs with the metadata beside it.
+        Several, as the periods of an order, are stretched together.
     dest : path
-        Folder of the pictures; made if absent. They are called ``NAME_YYYY-MM-DD.png``; a second
-        acquisition of the same date gets ``_2`` after it.
+        Folder of the pictures; made if absent. They are called ``NAME_YYYY-MM-DD.png``; where that
+        is taken by another picture of this call, ``_2`` follows the date.
     bands : sequence of str
         Three bands for red, green and blue, or one for grey.
     size : int
@@ -90,21 +89,23 @@ def quicklook(
     sheet : path, optional
         Also write a contact sheet, all pictures on one labelled page, to this PNG file.
     callback : callable, optional
-        Called as ``callback(item=file name, n_steps=1 / number of pictures)`` after each picture.
+        Called as ``callback(item=file name, n_steps=part)`` after each picture; the parts of each
+        source's pictures add up to 1.
 
     Returns
     -------
     list of Path
-        The pictures (not the sheet), in the order of time; none for an image without acquisitions.
+        The pictures (not the sheet), source by source, in the order of time; none for an image
+        without acquisitions.
 
     Raises
     ------
     InputError
-        If the arguments cannot be meant, or a date is not there.
+        If the arguments cannot be meant, or a date is in none of the sources.
     CollectionError
         If a band is not there.
     NotFoundError, DataError
-        If the source is not there or cannot be read.
+        If a source is not there or cannot be read.
     AccessError, StoreError
         If a picture cannot be written.
     """
@@ -113,30 +114,135 @@ def quicklook(
             f"a picture has 1 or 3 bands and at least one pixel, not bands {list(bands)} and "
             f"size {size}"
         )
-    fixed = _fixed_limits(stretch)
-    with open_stack(source, bands) as stack:
-        numbers = _chosen(stack.days, date, stack.name)
-        if not numbers:
-            return []
-        maker = _Maker(stack, numbers, bands=len(bands), size=size)
-        names = _file_names(name or stack.name, [stack.days[number] for number in numbers])
-        limits = fixed or maker.limits()
-        paths: list[Path] = []
-        cells = []
-        for number, blocks, at in maker.each():
-            path = Path(dest) / names[len(paths)]
-            image = picture(blocks, at, limits)
-            save_png(image, path)
-            paths.append(path)
-            if sheet is not None:
-                label = _label(stack.days[number], blocks, at)
-                cells.append(Cell(thumbnail(image), label))
-            if callback is not None:
-                callback(item=path.name, n_steps=1 / len(numbers))
-        if sheet is not None and cells:
-            title = f"{name or stack.name}   {' '.join(bands)}"
-            save_png(contact_sheet(cells, title=title), Path(sheet))
+    limits = _fixed_limits(stretch)
+    jobs = _only([_plan(one, bands, size, name) for one in _listed(source)], date)
+    reader = _Reader(bands)
+    limits = limits or _percentile_limits(reader, jobs)
+    cells: list[Cell] | None = None if sheet is None else []
+    paths = _draw(reader, jobs, limits, Path(dest), cells, callback)
+    if sheet is not None and cells:
+        of = {job.name for job in jobs if job.numbers}
+        title = "   ".join([*(of if len(of) == 1 else ()), " ".join(bands)])
+        save_png(contact_sheet(cells, title=title), Path(sheet))
     return paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What to draw of one source, and how many pixels become one."""
+
+    source: Source
+    name: str
+    days: Sequence[Date]
+    numbers: Sequence[int]
+    factor: int
+    batch: int
+
+    def batches(self) -> Iterator[Sequence[int]]:
+        """Numbers of acquisitions, as many at a time as fit the budget."""
+        for at in range(0, len(self.numbers), self.batch):
+            yield self.numbers[at : at + self.batch]
+
+
+def _listed(source: Source | Sequence[Source]) -> Sequence[Source]:
+    return source if isinstance(source, Sequence) and not isinstance(source, str) else [source]
+
+
+def _plan(source: Source, bands: Sequence[str], size: int, name: str | None) -> _Job:
+    with open_stack(source, bands) as stack:
+        days = list(stack.days)
+        factor = max(1, math.ceil(max(stack.size) / size))
+        width, height = (math.ceil(side / factor) for side in stack.size)
+        # Sums, means and counts in float32.
+        one = width * height * 4 * (2 * len(bands) + 3)
+        return _Job(
+            source=source,
+            name=name or stack.name,
+            days=days,
+            numbers=sorted(range(len(days)), key=days.__getitem__),
+            factor=factor,
+            batch=max(1, _BUDGET // one),
+        )
+
+
+class _Reader:
+    """Reads batches of blocks, and keeps as many as there is room for to give them again."""
+
+    def __init__(self, bands: Sequence[str]) -> None:
+        self._bands = bands
+        self._kept: dict[tuple[int, int], Blocks] = {}
+        self._room = _BUDGET
+
+    def batches(self, job: _Job) -> Iterator[tuple[Sequence[int], Blocks]]:
+        """Yield numbers of acquisitions of a source and the blocks of them."""
+        with ExitStack() as files:
+            stack = None
+            for batch in job.batches():
+                key = (id(job), batch[0])
+                blocks = self._kept.get(key)
+                if blocks is None:
+                    stack = stack or files.enter_context(open_stack(job.source, self._bands))
+                    blocks = block_means(stack, batch, job.factor)
+                    if blocks.nbytes <= self._room:
+                        self._room -= blocks.nbytes
+                        self._kept[key] = blocks
+                yield batch, blocks
+
+    def pictures(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, int, Blocks, int]]:
+        """Yield each acquisition's job and number, the blocks that hold it, and where in them."""
+        for job in jobs:
+            for batch, blocks in self.batches(job):
+                for at, number in enumerate(batch):
+                    yield job, number, blocks, at
+
+
+def _draw(
+    reader: _Reader,
+    jobs: Sequence[_Job],
+    limits: Limits,
+    dest: Path,
+    cells: list[Cell] | None,
+    callback: Callback | None,
+) -> list[Path]:
+    """Write the pictures, and collect what a contact sheet needs where one is wanted."""
+    paths: list[Path] = []
+    names = _file_names(jobs)
+    same_day = max(Counter(day for job in jobs for day in set(job.days)).values(), default=0) > 1
+    for job, number, blocks, at in reader.pictures(jobs):
+        path = dest / names[len(paths)]
+        image = picture(blocks, at, limits)
+        save_png(image, path)
+        paths.append(path)
+        if cells is not None:
+            label = _label(job.days[number], blocks, at)
+            # Pictures of several tiles look alike but for their names.
+            cells.append(Cell(thumbnail(image), f"{job.name}\n{label}" if same_day else label))
+        if callback is not None:
+            callback(item=path.name, n_steps=1 / len(job.numbers))
+    return paths
+
+
+def _percentile_limits(reader: _Reader, jobs: Sequence[_Job]) -> Limits:
+    """Return the percentiles over all dates: of clear blocks, where enough of them are known."""
+    all_seen, all_clear = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+    for job in jobs:
+        for _, blocks in reader.batches(job):
+            seen = blocks.seen > 0.5
+            all_seen.append(_samples(blocks, seen))
+            if blocks.clear is not None:
+                all_clear.append(_samples(blocks, seen & (blocks.clear > 0.99)))
+    samples, clear = np.concatenate(all_seen), np.concatenate(all_clear)
+    # A handful of clear blocks says nothing about a landscape.
+    if clear.size >= max(1, 0.01 * samples.size):
+        samples = clear
+    # Where nothing was ever seen, all is transparent, whatever the limits.
+    return percentile_limits(samples) if samples.size else _GREY_LEVELS
+
+
+def _samples(blocks: Blocks, where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the values of blocks of all bands, thinned evenly, flat."""
+    values: NDArray[np.float32] = blocks.values.swapaxes(0, 1)[:, where]
+    return values[:, :: max(1, values.shape[1] // _SAMPLES)].ravel()
 
 
 def _fixed_limits(stretch: Stretch) -> Limits | None:
@@ -154,34 +260,36 @@ def _fixed_limits(stretch: Stretch) -> Limits | None:
     return Limits(low, high)
 
 
-def _chosen(
-    days: Sequence[Date], wanted: Date | str | Sequence[Date | str] | None, name: str
-) -> list[int]:
-    """Return the numbers of the acquisitions to show, earliest first."""
-    numbers = sorted(range(len(days)), key=lambda number: days[number])
+def _only(jobs: Sequence[_Job], wanted: Date | str | Sequence[Date | str] | None) -> Sequence[_Job]:
+    """Leave only some dates."""
     if wanted is None:
-        return numbers
+        return jobs
+    known = {day for job in jobs for day in job.days}
     chosen = set()
     for one in [wanted] if isinstance(wanted, Date | str) else wanted:
         try:
             day = Date.fromisoformat(one) if isinstance(one, str) else one
         except ValueError:
             raise InputError(f"{one!r} is not a date: write it as YYYY-MM-DD") from None
-        if day not in days:
-            has = ", ".join(str(day) for day in sorted(set(days))) or "none"
-            raise InputError(f"{name} has no acquisition of {one}; its dates: {has}")
+        if day not in known:
+            has = ", ".join(str(day) for day in sorted(known)) or "none"
+            raise InputError(f"there is no acquisition of {one}; the dates are: {has}")
         chosen.add(day)
-    return [number for number in numbers if days[number] in chosen]
+    return [
+        replace(job, numbers=[number for number in job.numbers if job.days[number] in chosen])
+        for job in jobs
+    ]
 
 
-def _file_names(name: str, days: Sequence[Date]) -> list[str]:
-    """Return the pictures' names; one date can have several acquisitions."""
-    count: Counter[Date] = Counter()
+def _file_names(jobs: Sequence[_Job]) -> list[str]:
+    """Return the pictures' names in their order; one date can have several acquisitions."""
+    count: Counter[str] = Counter()
     names = []
-    for day in days:
-        count[day] += 1
-        again = f"_{count[day]}" if count[day] > 1 else ""
-        names.append(f"{name}_{day:%Y-%m-%d}{again}.png")
+    for job in jobs:
+        for number in job.numbers:
+            stem = f"{job.name}_{job.days[number]:%Y-%m-%d}"
+            count[stem] += 1
+            names.append(f"{stem}_{count[stem]}.png" if count[stem] > 1 else f"{stem}.png")
     return names
 
 
@@ -193,53 +301,3 @@ def _label(day: Date, blocks: Blocks, at: int) -> str:
         share = float((blocks.clear[at] * weight).sum() / weight.sum())
         label += f"   {share:.0%} clear"
     return label
-
-
-class _Maker:
-    """Reads a stack in batches of dates that fit the budget, and keeps a lone batch."""
-
-    def __init__(self, stack: Stack, numbers: Sequence[int], *, bands: int, size: int) -> None:
-        width, height = stack.size
-        self._stack = stack
-        self._factor = max(1, math.ceil(max(width, height) / size))
-        pixels = math.ceil(width / self._factor) * math.ceil(height / self._factor)
-        # Sums, means and counts in float32.
-        step = max(1, int(_BUDGET / (pixels * 4 * (2 * bands + 3))))
-        self._batches = [numbers[at : at + step] for at in range(0, len(numbers), step)]
-        self._kept: Blocks | None = None
-
-    def _read(self) -> Iterator[tuple[Sequence[int], Blocks]]:
-        for batch in self._batches:
-            blocks = self._kept or block_means(self._stack, batch, self._factor)
-            if len(self._batches) == 1:
-                self._kept = blocks
-            yield batch, blocks
-
-    def each(self) -> Iterator[tuple[int, Blocks, int]]:
-        """Yield the number of each acquisition, the blocks that hold it, and where in them."""
-        for batch, blocks in self._read():
-            for at, number in enumerate(batch):
-                yield number, blocks, at
-
-    def limits(self) -> Limits:
-        """Return the percentiles over all dates: of clear blocks, if there are any."""
-        all_seen, all_clear = [], []
-        for _, blocks in self._read():
-            seen = blocks.seen > 0.5
-            all_seen.append(_samples(blocks, seen))
-            if blocks.clear is not None:
-                all_clear.append(_samples(blocks, seen & (blocks.clear > 0.99)))
-        samples = np.concatenate(all_seen, axis=1)
-        if all_clear:
-            clear = np.concatenate(all_clear, axis=1)
-            # A handful of clear blocks says nothing about a landscape.
-            if clear.shape[1] >= max(1, 0.01 * samples.shape[1]):
-                samples = clear
-        # Where nothing was ever seen, all is transparent, whatever the limits.
-        return percentile_limits(samples) if samples.size else _GREY_LEVELS
-
-
-def _samples(blocks: Blocks, where: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the values of blocks, thinned evenly, shape (band, n)."""
-    values: NDArray[np.float32] = blocks.values.swapaxes(0, 1)[:, where]
-    return values[:, :: max(1, values.shape[1] // _SAMPLES)]

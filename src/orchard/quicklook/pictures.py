@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
     from .blocks import Blocks
 
@@ -50,7 +51,7 @@ class Cell(NamedTuple):
 
 
 def percentile_limits(samples: NDArray[np.float32]) -> Limits:
-    """Return limits from samples of all dates, shape (band, n), n >= 1.
+    """Return limits from samples of all dates and bands, at least one.
 
     One pair for all bands: stretched each on its own, they would lose their colours.
     """
@@ -97,7 +98,7 @@ def save_png(image: Image, path: Path) -> None:
 
 
 _SHEET_CELL = 300
-_MARGIN, _LABEL = 12, 26
+_MARGIN, _LABEL = 12, 18
 _PAPER, _HOLE, _INK = (250, 250, 248), (225, 226, 224), (40, 44, 48)
 
 
@@ -114,28 +115,41 @@ def contact_sheet(cells: Sequence[Cell], *, title: str) -> Image:
     Parameters
     ----------
     cells : sequence of Cell
-        At least one; all of one size.
+        At least one; a label may have several lines.
     title : str
         Line at the top.
     """
     from PIL import Image as Pillow
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageDraw
+    from PIL.ImageFont import load_default
 
-    width, height = cells[0].picture.size
+    lines = max(cell.label.count("\n") + 1 for cell in cells)
+    width = max(cell.picture.width for cell in cells)
+    height = max(cell.picture.height for cell in cells)
+    step_x, step_y = width + _MARGIN, height + lines * _LABEL + _MARGIN
     # A page is a bit wider than high.
-    columns = min(len(cells), math.ceil(math.sqrt(1.6 * len(cells) * (height + _LABEL) / width)))
+    columns = min(len(cells), math.ceil(math.sqrt(1.6 * len(cells) * step_y / step_x)))
     rows = math.ceil(len(cells) / columns)
-    step_x, step_y = width + _MARGIN, height + _LABEL + _MARGIN
-    head = _LABEL + _MARGIN
+    head = 2 * _MARGIN + _LABEL
     sheet = Pillow.new("RGB", (columns * step_x + _MARGIN, head + rows * step_y), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN), title, fill=_INK, font=ImageFont.load_default(17))
-    font = ImageFont.load_default(14)
+    draw.text((_MARGIN, _MARGIN), title, fill=_INK, font=load_default(17))
+    font = load_default(14)
     for number, cell in enumerate(cells):
         x = _MARGIN + number % columns * step_x
         y = head + number // columns * step_y
-        draw.rectangle((x, y, x + width - 1, y + height - 1), fill=_HOLE)
         shown = cell.picture.convert("RGBA")
+        draw.rectangle((x, y, x + shown.width - 1, y + shown.height - 1), fill=_HOLE)
         sheet.paste(shown, (x, y), shown)
-        draw.text((x, y + height + 4), cell.label, fill=_INK, font=font)
+        label = "\n".join(_fitting(line, font, width) for line in cell.label.split("\n"))
+        draw.text((x, y + height + 4), label, fill=_INK, font=font)
     return sheet
+
+
+def _fitting(line: str, font: FreeTypeFont | ImageFont, width: int) -> str:
+    """Return as much of the end of a line as fits: names differ at their ends."""
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(f"…{line}") > width:
+        line = line[1:]
+    return f"…{line}"
