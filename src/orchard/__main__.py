@@ -1,0 +1,5 @@
+"""``python -m orchard``: the command line."""
+
+from .cli import main
+
+main()
