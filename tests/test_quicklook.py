@@ -238,7 +238,7 @@ def test_netcdf_zarr_dataset_and_preard_give_the_same_pictures(netcdf, preard, t
         key: [pixels(path) for path in quicklook(source, tmp_path, size=40, name=key)]
         for key, source in sources.items()
     }
-    assert shown["nc"][0].shape == (24, 30, 4)
+    assert shown["nc"][0].shape == (31, 40, 4)
     for key in ("zarr", "ds", "json", "tif"):
         for one, other in zip(shown["nc"], shown[key], strict=True):
             # A mean in float32 depends on the windows it was summed in: one grey level.
@@ -253,6 +253,17 @@ def test_blocks_seen_in_part_are_transparent_in_part(tmp_path):
     assert (alpha[:6, :10] == 0).all()
     assert (alpha[6, :10] == 85).all()  # rows 18 and 19 of 18-20 are not there
     assert (alpha[7:] == 255).all()
+
+
+def test_edges_do_not_darken(tmp_path):
+    values = np.full((3, 1, 50, 50), 3000, np.uint16)
+    values[:, :, :, :23] = 0
+    (path,) = quicklook(cube(values, days=DAYS[:1]), tmp_path, size=40, stretch=(0.1, 0.3))
+    got = pixels(path)
+    assert got.shape == (40, 40, 4)
+    edge = (got[..., 3] > 0) & (got[..., 3] < 255)
+    assert edge.any()
+    assert set(np.unique(got[got[..., 3] > 0][:, :3])) <= {127, 128, 129}
 
 
 def test_stretch_is_joint_over_the_dates(tmp_path):

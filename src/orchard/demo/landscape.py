@@ -141,7 +141,7 @@ class Landscape:
         return out
 
     def _light(self, sun: Sun) -> NDArray[np.float32]:
-        """Return the light on a slope relative to that on the level (half of it corrected away)."""
+        """Return the light on a slope relative to that on the level, a bit exaggerated."""
         zenith = math.radians(90 - sun.elevation)
         azimuth = math.radians(sun.azimuth)
         tilt = -(self.slope_x * math.sin(azimuth) + self.slope_y * math.cos(azimuth))

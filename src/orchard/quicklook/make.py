@@ -74,8 +74,8 @@ def quicklook(
     bands : sequence of str
         Three bands for red, green and blue, or one for grey.
     size : int
-        The longer side of a picture has at most this many pixels. Pixels are averaged in square
-        blocks, and never enlarged.
+        The longer side of a picture has at most this many pixels: pixels are averaged, and never
+        enlarged.
     stretch : "percentile", (low, high) or None
         What becomes black and white. "percentile": the 1st and the 99.5th percentile, over all
         chosen dates and bands together so that pictures compare and colours stay what they are,
@@ -129,13 +129,14 @@ def quicklook(
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What to draw of one source, and how many pixels become one."""
+    """What to draw of one source: acquisitions, side of the blocks and of the picture, batches."""
 
     source: Source
     name: str
     days: Sequence[Date]
     numbers: Sequence[int]
     factor: int
+    size: int
     batch: int
 
     def batches(self) -> Iterator[Sequence[int]]:
@@ -151,7 +152,8 @@ def _listed(source: Source | Sequence[Source]) -> Sequence[Source]:
 def _plan(source: Source, bands: Sequence[str], size: int, name: str | None) -> _Job:
     with open_stack(source, bands) as stack:
         days = list(stack.days)
-        factor = max(1, math.ceil(max(stack.size) / size))
+        # Whole blocks first; the picture is brought to its size from at most twice of it.
+        factor = max(1, max(stack.size) // size)
         width, height = (math.ceil(side / factor) for side in stack.size)
         # Sums, means and counts in float32.
         one = width * height * 4 * (2 * len(bands) + 3)
@@ -161,6 +163,7 @@ def _plan(source: Source, bands: Sequence[str], size: int, name: str | None) -> 
             days=days,
             numbers=sorted(range(len(days)), key=days.__getitem__),
             factor=factor,
+            size=size,
             batch=max(1, _BUDGET // one),
         )
 
@@ -210,7 +213,7 @@ def _draw(
     same_day = max(Counter(day for job in jobs for day in set(job.days)).values(), default=0) > 1
     for job, number, blocks, at in reader.pictures(jobs):
         path = dest / names[len(paths)]
-        image = picture(blocks, at, limits)
+        image = picture(blocks, at, limits, size=job.size)
         save_png(image, path)
         paths.append(path)
         if cells is not None:

@@ -59,8 +59,8 @@ def percentile_limits(samples: NDArray[np.float32]) -> Limits:
     return Limits(float(low), float(high), _GAMMA)
 
 
-def picture(blocks: Blocks, number: int, limits: Limits) -> Image:
-    """Return one date as an image: RGBA of three bands, grey and alpha of one.
+def picture(blocks: Blocks, number: int, limits: Limits, *, size: int) -> Image:
+    """Return one date as an image of at most `size` pixels a side: RGBA, or grey with alpha.
 
     What was not seen is transparent; blocks that were seen in part are so in part.
     """
@@ -70,7 +70,10 @@ def picture(blocks: Blocks, number: int, limits: Limits) -> Image:
     shown = np.clip((blocks.values[number] - limits.low) / span, 0, 1) ** limits.gamma
     layers = np.concatenate([shown, blocks.seen[number][None]])
     pixels = np.rint(layers * 255).astype(np.uint8).transpose(1, 2, 0)
-    return Pillow.fromarray(np.ascontiguousarray(pixels))
+    image = Pillow.fromarray(np.ascontiguousarray(pixels))
+    # Pillow weights colours by alpha: what was not seen does not darken the edge.
+    image.thumbnail((size, size), Pillow.Resampling.BOX, reducing_gap=None)
+    return image
 
 
 def save_png(image: Image, path: Path) -> None:
