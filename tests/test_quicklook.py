@@ -263,7 +263,8 @@ def test_edges_do_not_darken(tmp_path):
     assert got.shape == (40, 40, 4)
     edge = (got[..., 3] > 0) & (got[..., 3] < 255)
     assert edge.any()
-    assert set(np.unique(got[got[..., 3] > 0][:, :3])) <= {127, 128, 129}
+    # Half way from black to white, but for the rounding of eight bits.
+    np.testing.assert_allclose(got[got[..., 3] > 0][:, :3].astype(int), 127, atol=2)
 
 
 def test_stretch_is_joint_over_the_dates(tmp_path):

@@ -72,7 +72,7 @@ def picture(blocks: Blocks, number: int, limits: Limits, *, size: int) -> Image:
     pixels = np.rint(layers * 255).astype(np.uint8).transpose(1, 2, 0)
     image = Pillow.fromarray(np.ascontiguousarray(pixels))
     # Pillow weights colours by alpha: what was not seen does not darken the edge.
-    image.thumbnail((size, size), Pillow.Resampling.BOX, reducing_gap=None)
+    image.thumbnail((size, size), Pillow.Resampling.HAMMING, reducing_gap=None)
     return image
 
 
