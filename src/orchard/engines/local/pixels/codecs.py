@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import imagecodecs
 import numpy as np
-from isal import isal_zlib
-from numcodecs import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CODECS", "NUMBERS", "BlockFormat", "decode", "encode"]
 
-CODECS = {1: "none", 8: "deflate", 32946: "deflate", 50000: "zstd"}
+CODECS = {
+    1: "none",
+    5: "lzw",
+    8: "deflate",
+    32773: "packbits",
+    32946: "deflate",
+    50000: "zstd",
+}
 """By number of TIFF's compression tag."""
 
 NUMBERS = {"none": 1, "deflate": 8, "zstd": 50000}
@@ -36,7 +41,7 @@ class BlockFormat:
     dtype : dtype
         With its byte order.
     codec : str
-        ``none``, ``deflate`` or ``zstd``.
+        A value of `CODECS`.
     predictor : int
         1 none, 2 horizontal differences, 3 differences of the bytes of floats.
     packed : bool
@@ -64,16 +69,16 @@ def decode(data: bytes, form: BlockFormat) -> Array:
     ValueError
         Bytes that are not such a block.
     """
-    try:
-        raw = _DECODERS[form.codec](data)
-    except (isal_zlib.error, RuntimeError, ValueError) as exc:  # type: ignore[misc]  # its stubs
-        raise ValueError(f"a broken block: {exc}") from exc
     rows, columns = form.shape
     row_bytes = (
         -(-columns * form.samples // 8)
         if form.packed
         else columns * form.samples * form.dtype.itemsize
     )
+    try:
+        raw = _DECODERS[form.codec](data, rows * row_bytes)
+    except (RuntimeError, ValueError) as exc:
+        raise ValueError(f"a broken block: {exc}") from exc
     rows = min(rows, len(raw) // row_bytes)
     if rows == 0:
         raise ValueError("a broken block: it is too short")
@@ -86,10 +91,16 @@ def decode(data: bytes, form: BlockFormat) -> Array:
     if not form.dtype.isnative:
         values = values.astype(form.dtype.newbyteorder("="))
     if form.predictor == 2:
-        values = values.view(f"u{form.dtype.itemsize}")
-        summed = np.add.accumulate(values, axis=1, dtype=values.dtype)
-        return summed.view(form.dtype.newbyteorder("="))
+        return _summed(values.view(f"u{form.dtype.itemsize}")).view(values.dtype)
     return values
+
+
+def _summed(values: Array) -> Array:
+    """Running sums along axis 1 of (row, column, sample)."""
+    if values.shape[2] == 1:
+        values = values[:, :, 0]
+    out: Array = imagecodecs.delta_decode(values, axis=1)
+    return out if out.ndim == 3 else out[:, :, None]
 
 
 def _undo_float(values: Array, form: BlockFormat) -> Array:
@@ -98,7 +109,7 @@ def _undo_float(values: Array, form: BlockFormat) -> Array:
     rows = len(values)
     size = form.dtype.itemsize
     apart = values.reshape(rows, -1, form.samples)
-    planes = np.add.accumulate(apart, axis=1, dtype=np.uint8).reshape(rows, size, -1)
+    planes = _summed(apart).reshape(rows, size, -1)
     together = np.ascontiguousarray(planes.transpose(0, 2, 1))
     return together.view(f">f{size}").astype(f"=f{size}")
 
@@ -116,27 +127,27 @@ def encode(values: Array, codec: str, level: int | None, predictor: int) -> byte
         None: the fast one that was measured best (0006 in the design notes).
     """
     if predictor == 2:
-        plain = values.view(f"u{values.itemsize}")
-        values = np.empty_like(plain)
-        values[:, 0] = plain[:, 0]
-        np.subtract(plain[:, 1:], plain[:, :-1], out=values[:, 1:])
+        values = imagecodecs.delta_encode(values.view(f"u{values.itemsize}"), axis=1)
     elif predictor == 3:
         size = values.itemsize
         big = np.ascontiguousarray(values, f">f{size}").view(np.uint8)
         planes = big.reshape(len(values), -1, size).transpose(0, 2, 1).reshape(len(values), -1)
-        values = np.empty_like(planes)
-        values[:, 0] = planes[:, 0]
-        np.subtract(planes[:, 1:], planes[:, :-1], out=values[:, 1:])
-    data: Any = np.ascontiguousarray(values)
-    if codec == "zstd":
-        return bytes(zstd.compress(data, 1 if level is None else level))
-    if codec == "deflate":
-        return isal_zlib.compress(data, 1) if level is None else zlib.compress(data, level)
-    return data.tobytes()
+        values = imagecodecs.delta_encode(planes, axis=1)
+    if codec == "none":
+        return values.tobytes()
+    coded = _ENCODERS[codec](np.ascontiguousarray(values), level=1 if level is None else level)
+    return bytes(coded)
 
 
-_DECODERS: dict[str, Callable[[bytes], Any]] = {
-    "none": lambda data: data,
-    "deflate": isal_zlib.decompress,
-    "zstd": zstd.decompress,
+_ENCODERS: dict[str, Callable[..., Any]] = {
+    "deflate": imagecodecs.deflate_encode,
+    "zstd": imagecodecs.zstd_encode,
+}
+
+_DECODERS: dict[str, Callable[[bytes, int], Any]] = {
+    "none": lambda data, size: data[:size],
+    "lzw": lambda data, size: imagecodecs.lzw_decode(data, out=size),
+    "deflate": lambda data, size: imagecodecs.deflate_decode(data, out=size),
+    "packbits": lambda data, size: imagecodecs.packbits_decode(data, out=size),
+    "zstd": lambda data, size: imagecodecs.zstd_decode(data, out=size),
 }

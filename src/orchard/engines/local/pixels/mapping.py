@@ -12,7 +12,7 @@ same source pixel as by exact positions.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ import pyproj
 from .geo import parse_crs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from affine import Affine
 
@@ -72,6 +72,13 @@ class Piece:
     height: int
     width: int
     index: Array
+    blocks: dict[Hashable, list[tuple[int, int]]] = field(default_factory=dict)
+    """What files need of the frame, remembered by those who found out."""
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Lattice (row, col) of the frame's first pixel."""
+        return self.row, self.col
 
     @cached_property
     def needed(self) -> Array:

@@ -56,14 +56,20 @@ class Layer:
     place: Place
     mapping: Mapping
 
-    def blocks(self, taken: Array, piece: Piece) -> list[Block]:
-        """Blocks (row, column) of the file that have a pixel in `taken`.
+    def blocks(self, piece: Piece, taken: Array | None = None) -> list[Block]:
+        """Blocks (row, column) of the file that a piece takes pixels of.
 
         Parameters
         ----------
-        taken : ndarray of bool
-            (row, col) of the frame of the piece.
+        taken : ndarray of bool, optional
+            (row, col) of the frame of the piece: only these; None: all that are needed.
         """
+        if taken is None:
+            # The same for every band.
+            key = (self.place, self.raster.block)
+            if key not in piece.blocks:
+                piece.blocks[key] = self.blocks(piece, piece.needed)
+            return piece.blocks[key]
         box = self.overlap(piece)
         top, left = piece.row + box[0].start, piece.col + box[1].start
         high, wide = self.raster.block
@@ -75,6 +81,19 @@ class Layer:
         some = np.logical_or.reduceat(part, row_starts, axis=0)
         some = np.logical_or.reduceat(some, col_starts, axis=1)
         return [(rows + int(r), cols + int(c)) for r, c in zip(*np.nonzero(some), strict=True)]
+
+    def corner(self, block: Block) -> tuple[int, int]:
+        """Lattice (row, col) of the first pixel of a block."""
+        high, wide = self.raster.block
+        return self.place.row + block[0] * high, self.place.col + block[1] * wide
+
+    def view(self, block: Block, corner: tuple[int, int], shape: tuple[int, ...]) -> Box:
+        """The part of a frame (its corner in the lattice, its shape) that a block covers."""
+        high, wide = self.raster.block
+        top, left = self.corner(block)
+        high = min(high, self.place.row + self.place.height - top)
+        wide = min(wide, self.place.col + self.place.width - left)
+        return _clip(top - corner[0], high, shape[0]), _clip(left - corner[1], wide, shape[1])
 
     def overlap(self, piece: Piece) -> Box:
         """The part of a piece's frame that the file covers; empty slices where there is none."""
@@ -148,10 +167,17 @@ class Canvas:
             if not over or (hole is not None and not hole.any()):
                 continue
             frame = self._fresh(piece.height, piece.width)
-            needed = piece.needed if hole is None else piece.take(piece.index[hole])
-            for layer in over:
-                self._lay(layer, piece, frame, needed, ahead)
-                ahead = None
+            needed = None if hole is None else piece.take(piece.index[hole])
+            for number, layer in enumerate(over):
+                if number == 0 and ahead is not None and ahead.serves(layer, piece):
+                    self._paste(layer, piece.corner, frame, ahead.blocks, ahead.data)
+                    continue
+                blocks = layer.blocks(piece, needed)
+                if number == 0:
+                    self._paste(layer, piece.corner, frame, blocks)
+                else:
+                    holes = self._holes(layer, piece, frame, blocks)
+                    self._paste(layer, piece.corner, frame, list(holes), holes=holes)
             flat = self._frame[: piece.height * piece.width + 1]
             if hole is None:
                 np.take(flat, piece.index, out=part, mode="clip")
@@ -166,18 +192,18 @@ class Canvas:
         self._frame[: size + 1] = self._nodata
         return self._frame[:size].reshape(height, width)
 
-    def _lay(
-        self, layer: Layer, piece: Piece, frame: Array, needed: Array, ahead: Ahead | None
-    ) -> None:
-        """Lay one scene into a frame, where it is needed and has no data yet."""
-        if ahead is not None and ahead.serves(layer, piece):
-            self._paste(layer, (piece.row, piece.col), frame, ahead.blocks, ahead.data)
-            return
-        box = layer.overlap(piece)
-        hole = np.zeros_like(needed)
-        np.logical_and(is_nodata(frame[box], self._nodata), needed[box], out=hole[box])
-        blocks = layer.blocks(hole, piece)
-        self._paste(layer, (piece.row, piece.col), frame, blocks)
+    def _holes(
+        self, layer: Layer, piece: Piece, frame: Array, blocks: Sequence[Block]
+    ) -> dict[Block, Array]:
+        """Of the blocks in which a needed pixel has no data yet: which pixels those are."""
+        holes = {}
+        for block in blocks:
+            view = layer.view(block, piece.corner, frame.shape)
+            hole = is_nodata(frame[view], self._nodata)
+            hole &= piece.needed[view]
+            if hole.any():
+                holes[block] = hole
+        return holes
 
     def _paste(
         self,
@@ -186,23 +212,25 @@ class Canvas:
         frame: Array,
         blocks: Sequence[Block],
         data: Sequence[Any] | None = None,
+        holes: dict[Block, Array] | None = None,
     ) -> None:
-        raster, source = layer.raster, layer.source
+        """Decode blocks into a frame whose first pixel is at `corner` of the lattice."""
+        raster, band = layer.raster, layer.source.band
         try:
             if data is None:
-                data = raster.fetch(blocks, source.band)
+                data = raster.fetch(blocks, band)
             cast = self._cast(layer)
             for block, part in zip(blocks, data, strict=True):
-                values = cast(*raster.decode(block, part, source.band))
-                row = layer.place.row + block[0] * raster.block[0] - corner[0]
-                col = layer.place.col + block[1] * raster.block[1] - corner[1]
-                rows = _clip(row, values.shape[0], frame.shape[0])
-                cols = _clip(col, values.shape[1], frame.shape[1])
+                values = cast(*raster.decode(block, part, band))
+                rows, cols = layer.view(block, corner, frame.shape)
+                top, left = layer.corner(block)
+                top, left = rows.start + corner[0] - top, cols.start + corner[1] - left
                 view = frame[rows, cols]
-                values = values[
-                    rows.start - row : rows.stop - row, cols.start - col : cols.stop - col
-                ]
-                np.copyto(view, values, where=is_nodata(view, self._nodata))
+                values = values[top : top + view.shape[0], left : left + view.shape[1]]
+                if holes is None:
+                    view[...] = values
+                else:
+                    np.copyto(view, values, where=holes[block])
         except (OSError, ValueError) as exc:
             raise LayerError(layer) from exc
 
@@ -253,7 +281,7 @@ class Ahead:
 
     def __init__(self, layer: Layer, piece: Piece) -> None:
         self._for = (layer, piece)
-        self.blocks = layer.blocks(piece.needed, piece)
+        self.blocks = layer.blocks(piece)
         try:
             self.data = layer.raster.fetch(self.blocks, layer.source.band)
         except (OSError, ValueError) as exc:
