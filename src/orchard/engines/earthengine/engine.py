@@ -1,0 +1,392 @@
+"""The Earth Engine engine: orders become export tasks on Google's machines."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchard.errors import InputError
+from orchard.tracking import FAILED_STATES, TERMINAL, State, TaskStatus, now_ms
+
+from .client import Client
+from .destinations import Destination
+from .failures import UnavailableError
+from .feeder import Feeder, Options
+from .ledger import Ledger
+from .lifecycle import SENT, Part, PartState, Record, status_of, status_of_operations
+from .operations import Listing, Operation, list_operations
+from .planning import Limits, plan_tasks
+from .results import Results
+from .spec import ImageSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from orchard.collections import Collection
+    from orchard.engines import Task, TaskPlan
+    from orchard.orders import TaskRequest
+    from orchard.stores import Store
+
+__all__ = ["EarthEngine", "ledger_path"]
+
+_PATIENCE = 20
+
+
+class EarthEngine:
+    """Makes pre-ARD with Earth Engine's export tasks, into Cloud Storage or Google Drive.
+
+    Parameters
+    ----------
+    project : str
+        Id of the Google Cloud project that is registered for Earth Engine.
+    credentials : optional
+        The key file of a service account; by default whoever has logged in (``orchard auth ee``).
+    url : str, optional
+        Of the service; by default the public one.
+    queue : int
+        How many tasks of the project, whoever's they are, may wait at Earth Engine: it takes 3,000.
+    interval : float
+        Seconds between two looks at the tasks while somebody waits.
+    deadline : float
+        Seconds that one request may take.
+    tries : int
+        How often a request is tried when its failures look transient.
+    attempts : int
+        How often an export is sent whose failures look transient.
+    threads : int
+        How many exports are sent at a time.
+    ledger : path, optional
+        The SQLite file of the feeder; see `ledger_path` for where it is by default.
+    limits : Limits, optional
+        What one image and one request may be.
+    sleep : callable
+        ``sleep(seconds)``, between tries and between looks.
+    """
+
+    name = "earthengine"
+
+    def __init__(
+        self,
+        project: str,
+        *,
+        credentials: Any = None,
+        url: str | None = None,
+        queue: int = 2500,
+        interval: float = 30.0,
+        deadline: float = 300.0,
+        tries: int = 7,
+        attempts: int = 3,
+        threads: int = 8,
+        ledger: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        _check(project, queue=queue, tries=tries, attempts=attempts, threads=threads)
+        self.project = project
+        self.interval = interval
+        self.limits = limits or Limits()
+        self._sleep = sleep
+        self._client = Client(
+            project, credentials=credentials, url=url, deadline=deadline, tries=tries, sleep=sleep
+        )
+        self._ledger = Ledger(Path(ledger) if ledger is not None else ledger_path(project))
+        options = Options(
+            queue=queue, threads=threads, attempts=attempts, expression=self.limits.expression
+        )
+        self._feeder = Feeder(self._client, self._ledger, options)
+
+    def __repr__(self) -> str:
+        return f"<EarthEngine {self.project!r}>"
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """What of the options decides the pixels: nothing."""
+        return {}
+
+    # The engine's seam
+
+    def plan(
+        self,
+        requests: Sequence[TaskRequest],
+        collections: Mapping[str, Collection],
+        callback: Callable[..., None] | None = None,
+    ) -> list[TaskPlan]:
+        """Find the scenes of every task: one request for many tasks."""
+        return plan_tasks(
+            requests, collections, self._client, limits=self.limits, callback=callback
+        )
+
+    def start(self, tasks: Sequence[Task], store: Store) -> list[TaskStatus]:
+        """Hand tasks to the feeder, and send what there is room for.
+
+        Tasks that Earth Engine has already, from before a crash, are adopted.
+        """
+        for prefix in {task.plan.request.prefix for task in tasks}:
+            Destination.of(store.url, prefix)
+        keys = [task.key for task in tasks]
+        known = self._ledger.records(keys)
+        new = [task for task in tasks if task.key not in known]
+        listing = self._feeder.look(everything=bool(new))
+        if new:
+            self._adopt(new, store, listing)
+        self._feeder.settle(store)
+        self._feeder.feed(listing.pending)
+        statuses = self._statuses(keys)
+        return [statuses[key] for key in keys]
+
+    def _adopt(self, tasks: Sequence[Task], store: Store, listing: Listing) -> None:
+        first = self._ledger.first_attempts([task.key for task in tasks])
+        operations: dict[str, list[Operation]] = {}
+        for part, operation in listing.parts.items():
+            operations.setdefault(part.key, []).append(operation)
+        results = Results(store)
+
+        def entry(task: Task) -> tuple[Record, bytes, list[Part]]:
+            record, theirs = _record(task, store.url), operations.get(task.key, [])
+            # What was done before counts if its files are still there; an order that was cleaned
+            # and is made again starts anew, though Earth Engine still remembers.
+            generation = max((op.part.generation for op in theirs if op.part), default=0)
+            latest = replace(record, generation=generation)
+            keep = bool(theirs) and bool(results.files(latest))
+            generation, parts = self._feeder.parts_for(
+                task.key, theirs, first.get(task.key, 0), keep=keep
+            )
+            record = replace(record, generation=generation)
+            return record, ImageSpec.of(task).pack(), self._feeder.complete_parts(record, parts)
+
+        self._ledger.add(map(entry, tasks))
+
+    def poll(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
+        """Return the status of tasks: one listing of operations tells all.
+
+        Ids of operations (in orders of CEDAR) are understood, too.
+        """
+        known = self._ledger.records(ids)
+        unknown = [id_ for id_ in ids if id_ not in known]
+        listing = None
+        if unknown or any(record.state not in TERMINAL for record in known.values()):
+            listing = self._feeder.look(ids=unknown)
+            self._feeder.settle(store)
+        return self._statuses(list(known)) | _from_listing(unknown, listing)
+
+    def cancel(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
+        """Cancel what has not ended, whether it waits here, waits there or runs."""
+        known = self._ledger.records(ids)
+        unknown = [id_ for id_ in ids if id_ not in known]
+        keys = [key for key, record in known.items() if record.state not in TERMINAL]
+        if not keys and not unknown:
+            return self._statuses(list(known))
+        self._ledger.set_cancelling(keys, to=True)
+        self._withdraw(keys, {PartState.WAITING})
+        listing = self._feeder.look(ids=unknown)
+        # What was intended and is not there was put back.
+        self._withdraw(keys, {PartState.WAITING})
+        parts = [part for theirs in self._ledger.parts(keys).values() for part in theirs]
+        operations = [part.operation for part in parts if part.state in SENT and part.operation]
+        operations += [op.id for id_ in unknown for op in _of_id(id_, listing) if _is_open(op)]
+        self.cancel_operations(operations)
+        listing = self._feeder.look(ids=unknown)
+        self._feeder.settle(store)
+        return self._statuses(list(known)) | _from_listing(unknown, listing)
+
+    def _withdraw(self, keys: Sequence[str], states: set[PartState]) -> None:
+        with self._ledger.change():
+            parts = [part for theirs in self._ledger.parts(keys).values() for part in theirs]
+            self._ledger.save_parts(
+                replace(part, state=PartState.CANCELLED) for part in parts if part.state in states
+            )
+
+    def retry(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
+        """Start anew what ended without a result; parts that are there are not made again."""
+        records = self._ledger.records(ids)
+        again = [record for record in records.values() if record.state in FAILED_STATES]
+        parts = self._ledger.parts([record.key for record in again])
+        results = Results(store)
+        for record in again:
+            missing = results.missing_parts(record, parts[record.key]) or parts[record.key]
+            following = [part.again() for part in missing]
+            results.remove(record, following)
+            with self._ledger.change():
+                self._ledger.set_cancelling([record.key], to=False)
+                self._ledger.save_parts(following)
+                self._ledger.save(
+                    [replace(record, state=State.READY, error=None, looks=0, updated_ms=now_ms())]
+                )
+        if again:
+            self._feeder.feed(self._feeder.look(room=True).pending)
+        return self._statuses(list(records))
+
+    def forget(self, ids: Sequence[str], store: Store) -> None:
+        """Delete what the ledger has of tasks; Earth Engine forgets by itself."""
+        del store
+        self._ledger.forget(ids)
+
+    def work(
+        self,
+        ids: Sequence[str] | None,
+        store: Store,
+        *,
+        timeout: float | None = None,
+        callback: Callable[..., None] | None = None,
+    ) -> None:
+        """Feed Earth Engine and follow its tasks until these have ended.
+
+        All tasks of the project are fed, in fair turns; at least one round is made.
+
+        Parameters
+        ----------
+        ids : sequence of str or None
+            None: all whose files go to `store`.
+        store : Store
+        timeout : float, optional
+            Seconds after which to return.
+        callback : callable, optional
+            ``callback(item=…, n_steps=…)``: one step for each of these tasks that has ended.
+
+        Raises
+        ------
+        UnavailableError
+            When Earth Engine does not answer for long.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        open_ = self._open(ids, store)
+        troubles = 0
+        while open_:
+            try:
+                listing = self._feeder.look(room=True)
+                self._feeder.settle(store)
+                self._feeder.feed(listing.pending)
+                troubles = 0
+            except UnavailableError:
+                troubles += 1
+                if troubles >= _PATIENCE:
+                    raise
+            still = self._open(list(open_), store)
+            for key in [key for key in open_ if key not in still]:
+                if callback:
+                    callback(item=open_[key], n_steps=1)
+            open_ = still
+            left = self.interval if until is None else min(self.interval, until - time.monotonic())
+            if not open_ or left <= 0:
+                return
+            self._sleep(left)
+
+    def _open(self, ids: Sequence[str] | None, store: Store) -> dict[str, str]:
+        """Return key and name of the tasks that have not ended."""
+        keys = self._ledger.open_keys(store=store.url) if ids is None else ids
+        return {
+            key: record.name
+            for key, record in self._ledger.records(keys).items()
+            if record.state not in TERMINAL
+        }
+
+    def _statuses(self, keys: Sequence[str]) -> dict[str, TaskStatus]:
+        parts = self._ledger.parts(keys)
+        return {
+            key: status_of(record, parts.get(key, []))
+            for key, record in self._ledger.records(keys).items()
+        }
+
+    # The project
+
+    def operations(self) -> list[Operation]:
+        """Return all operations of the project that Earth Engine remembers, the newest first."""
+        return list(list_operations(self._client.pages()).by_id.values())
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """Return by order, and within by state, how many operations of the project there are.
+
+        Those that are not Orchard's are under the empty name. Names of orders are cut where they
+        were too long for Earth Engine.
+        """
+        counts: dict[str, Counter[str]] = {}
+        for operation in self.operations():
+            counts.setdefault(operation.order, Counter())[str(operation.state)] += 1
+        return {order: dict(states) for order, states in counts.items()}
+
+    def cancel_operations(self, ids: Iterable[str]) -> None:
+        """Cancel operations by id; those that have ended stay as they are."""
+        with ThreadPoolExecutor(self._feeder.options.threads) as pool:
+            for _ in pool.map(self._client.cancel, ids):
+                pass
+
+    def usage(self, ids: Sequence[str]) -> dict[str, float]:
+        """Return by task what it has cost so far, in EECU seconds."""
+        return self._ledger.usage(ids)
+
+
+def ledger_path(project: str) -> Path:
+    """Return where the feeder's ledger of a project is unless somebody says otherwise.
+
+    In the user's state folder (``$XDG_STATE_HOME/orchard``, by default ``~/.local/state/orchard``):
+    one a project, as its queue is one.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "orchard" / f"earthengine-{project}.sqlite"
+
+
+def _check(project: str, **counts: int) -> None:
+    if not project:
+        raise InputError(
+            "project is empty: name the Google Cloud project that is registered for Earth Engine"
+        )
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name} must be at least 1, not {count}")
+
+
+def _record(task: Task, store: str) -> Record:
+    request, now = task.plan.request, now_ms()
+    return Record(
+        key=task.key,
+        order=task.order,
+        name=request.name,
+        prefix=request.prefix,
+        store=store,
+        state=State.READY,
+        priority=task.priority,
+        export=dict(task.export),
+        size=(request.tile.size[0], request.tile.size[1]),
+        created_ms=now,
+        updated_ms=now,
+    )
+
+
+def _of_id(id_: str, listing: Listing) -> list[Operation]:
+    """Return the operations of a task of ours, or the one of this id."""
+    own = listing.by_id.get(id_)
+    return [own] if own else listing.of_key(id_)
+
+
+def _is_open(operation: Operation) -> bool:
+    return operation.state in {State.READY, State.RUNNING}
+
+
+def _from_listing(ids: Sequence[str], listing: Listing | None) -> dict[str, TaskStatus]:
+    """Return what the operations tell of tasks that the ledger does not know."""
+    found = {}
+    for id_ in ids if listing else ():
+        assert listing is not None
+        own = listing.by_id.get(id_)
+        status = _plain_status(own) if own else status_of_operations(id_, listing.of_key(id_))
+        if status is not None:
+            found[id_] = status
+    return found
+
+
+def _plain_status(operation: Operation) -> TaskStatus:
+    return TaskStatus(
+        id=operation.id,
+        state=operation.state,
+        creation_timestamp_ms=operation.created_ms,
+        update_timestamp_ms=operation.updated_ms,
+        start_timestamp_ms=operation.started_ms,
+        output_url=operation.uris,
+        error_message=operation.error,
+        attempt=operation.attempt,
+    )

@@ -1,0 +1,233 @@
+"""Planning: the scenes of many tasks in one computed value."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from orchard.collections import get_collection
+from orchard.engines import PlannedAcquisition, PlannedScene, TaskPlan
+from orchard.errors import CatalogError, CollectionError, EngineError, InputError
+from orchard.filters import parse_filters
+
+from .expression import build_collection, build_region
+from .failures import Failure, RefusedError, classify
+from .spec import tile_ring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from orchard.collections import Collection
+    from orchard.grid import Tile
+    from orchard.orders import TaskRequest
+
+    from .client import Client
+
+__all__ = ["Limits", "plan_tasks"]
+
+_INDEX, _TIME = "system:index", "system:time_start"
+# Bytes of an expression for each scene of an image, and for all the rest: more than measured.
+_PER_SCENE, _FIXED = 450, 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one image and one request may be.
+
+    Parameters
+    ----------
+    bands : int
+        Bands of an image (bands x acquisitions).
+    expression : int
+        Bytes of a serialised expression.
+    places : int
+        Tiles that one request asks about.
+    """
+
+    bands: int = 5000
+    expression: int = 10_000_000
+    places: int = 100
+
+
+@dataclass(kw_only=True)
+class _Query:
+    """The scenes of one collection over one tile: one for all its periods."""
+
+    collection: Collection
+    tile: Tile
+    filters: tuple[Mapping[str, Any], ...]
+    start: datetime
+    end: datetime
+    tasks: list[int] = field(default_factory=list)
+    found: list[PlannedScene] = field(default_factory=list)
+
+
+def plan_tasks(
+    requests: Sequence[TaskRequest],
+    collections: Mapping[str, Collection],
+    client: Client,
+    *,
+    limits: Limits,
+    callback: Callable[..., None] | None = None,
+) -> list[TaskPlan]:
+    """Find the scenes of every task; in the order of the requests.
+
+    Raises
+    ------
+    InputError
+        For a task that would break a limit, with the numbers.
+    CatalogError
+        When the service cannot tell the scenes.
+    """
+    for request in requests:
+        parse_filters(request.filters)
+    queries = _group(requests, collections)
+    plans: dict[int, TaskPlan] = {}
+    for batch in _batches(queries, limits.places):
+        _ask(batch, client)
+        for query in batch:
+            for position in query.tasks:
+                plan = _plan(requests[position], query)
+                _check(plan, query.collection, limits)
+                plans[position] = plan
+                if callback:
+                    callback(item=requests[position].name, n_steps=1)
+    return [plans[position] for position in range(len(requests))]
+
+
+def _group(requests: Sequence[TaskRequest], collections: Mapping[str, Collection]) -> list[_Query]:
+    queries: dict[tuple[Any, ...], _Query] = {}
+    for position, request in enumerate(requests):
+        key = (request.collection, request.tile, orjson.dumps(request.filters))
+        if key not in queries:
+            queries[key] = _Query(
+                collection=get_collection(request.collection, collections),
+                tile=request.tile,
+                filters=request.filters,
+                start=request.period.start,
+                end=request.period.end,
+            )
+        query = queries[key]
+        query.start = min(query.start, request.period.start)
+        query.end = max(query.end, request.period.end)
+        query.tasks.append(position)
+    return list(queries.values())
+
+
+def _batches(queries: Sequence[_Query], places: int) -> Iterator[list[_Query]]:
+    """Put together what one request can ask: one collection, the same filters."""
+    alike = itertools.groupby(queries, key=lambda q: (q.collection.id, orjson.dumps(q.filters)))
+    for _, group in alike:
+        together = list(group)
+        for start in range(0, len(together), places):
+            yield together[start : start + places]
+
+
+def _ask(batch: Sequence[_Query], client: Client) -> None:
+    """Fill in the scenes of a batch; one that is too much for the service is halved."""
+    client.activate()
+    names = (_INDEX, _TIME, *_properties(batch[0].collection))
+    try:
+        answer = client.compute(_expression(batch, names))
+    except RefusedError as error:
+        if classify(str(error)) is Failure.TOO_LARGE and len(batch) > 1:
+            middle = len(batch) // 2
+            _ask(batch[:middle], client)
+            _ask(batch[middle:], client)
+            return
+        raise _explained(error, batch[0].collection) from error
+    for query, rows in zip(batch, answer, strict=True):
+        scenes = [_scene(dict(zip(names, row, strict=True)), query.collection) for row in rows]
+        query.found = sorted(scenes, key=lambda scene: (scene.time, scene.id))
+
+
+def _explained(error: RefusedError, collection: Collection) -> EngineError:
+    if "not found" in str(error) and collection.id in str(error):
+        return CollectionError(  # type: ignore[return-value]  # the caller's input is wrong
+            f"Earth Engine has no image collection {collection.id!r}, or does not let this project "
+            "see it"
+        )
+    return CatalogError(f"the scenes of {collection.id} cannot be listed: {error}")
+
+
+def _properties(collection: Collection) -> list[str]:
+    return [name for name in collection.metadata if name not in {_INDEX, _TIME}]
+
+
+def _expression(batch: Sequence[_Query], names: Sequence[str]) -> Any:
+    """Build the list, for each query, of the properties of its scenes.
+
+    Columns are collected, not images: nothing but the properties travels, and the service's limit
+    of 5,000 elements to a list of images does not apply.
+    """
+    import ee
+
+    first = batch[0]
+    start = min(query.start for query in batch)
+    end = max(query.end for query in batch)
+    scenes = build_collection(
+        first.collection.id, _milliseconds(start), _milliseconds(end), first.filters
+    )
+    # Properties that a scene may lack come last: the reducer takes null for these.
+    reducer = ee.Reducer.toList(len(names), len(names) - 2)
+    lists = []
+    for query in batch:
+        here = scenes.filterBounds(build_region(tile_ring(query.tile)))
+        if (query.start, query.end) != (start, end):
+            here = here.filterDate(_milliseconds(query.start), _milliseconds(query.end))
+        lists.append(here.reduceColumns(reducer, list(names)).get("list"))
+    return ee.List(lists)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _scene(row: Mapping[str, Any], collection: Collection) -> PlannedScene:
+    milliseconds = round(row[_TIME])
+    time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    kept = {name: row[name] for name in collection.metadata if row.get(name) is not None}
+    return PlannedScene(
+        id=row[_INDEX],
+        time=time,
+        metadata={"id": row[_INDEX], _TIME: milliseconds, **kept},
+        source={"index": row[_INDEX]},
+    )
+
+
+def _plan(request: TaskRequest, query: _Query) -> TaskPlan:
+    """Pick the scenes of a task and group them by solar day."""
+    period, longitude = request.period, request.tile.center_lonlat[0]
+    scenes = [scene for scene in query.found if period.start <= scene.time < period.end]
+    days = itertools.groupby(scenes, key=lambda scene: solar_day(scene.time, longitude))
+    return TaskPlan(
+        request=request,
+        acquisitions=tuple(PlannedAcquisition(day=day, scenes=tuple(group)) for day, group in days),
+    )
+
+
+def solar_day(time: datetime, longitude: float) -> date:
+    """Return the day of a moment by the sun's mean time at a longitude (degrees east)."""
+    return (time + timedelta(hours=longitude / 15)).date()
+
+
+def _check(plan: TaskPlan, collection: Collection, limits: Limits) -> None:
+    """Refuse an image that Earth Engine could not make, before anything is recorded."""
+    n_days, n_bands = len(plan.acquisitions), len(collection.bands)
+    advice = "order shorter periods (period_freq), or configure fewer bands"
+    if n_days * n_bands > limits.bands:
+        raise InputError(
+            f"task {plan.request.name!r}: {n_bands} bands x {n_days} dates are "
+            f"{n_days * n_bands} bands, Earth Engine takes {limits.bands} an image: {advice}"
+        )
+    scenes = sum(len(day.scenes) for day in plan.acquisitions)
+    size = _FIXED + _PER_SCENE * scenes + 40 * n_days * n_bands
+    if size > limits.expression:
+        raise InputError(
+            f"task {plan.request.name!r}: an expression of about {size / 1e6:.1f} MB for {scenes} "
+            f"scenes, Earth Engine takes {limits.expression / 1e6:.1f} MB: {advice}"
+        )

@@ -1,0 +1,231 @@
+"""What a task's image is made of, as plain values that survive a restart (pure)."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+
+from orchard.preard import Window, file_dimensions, layout, shard_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyproj import CRS
+
+    from orchard.collections import Collection
+    from orchard.engines import Task
+    from orchard.grid import Tile
+
+__all__ = ["BandSpec", "ImageSpec", "PartSpec", "crs_name", "split_dimensions", "tile_ring"]
+
+_CORNER = 16
+"""Shards of a split task begin at multiples of this many pixels, where the tile is large enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandSpec:
+    """One band: its name in the image and at Earth Engine, and how its numbers are made.
+
+    The number is ``scale * value + offset``, rounded where either changes anything; a number equal
+    to ``nodata`` counts as masked.
+    """
+
+    name: str
+    source: str
+    scale: float = 1
+    offset: float = 0
+    nodata: float | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSpec:
+    """All that decides the pixels of a task's image.
+
+    Parameters
+    ----------
+    collection : str
+        Id of the image collection.
+    bands : tuple of BandSpec
+        In pre-ARD order.
+    dtype, nodata
+        Of the image.
+    region : mapping
+        GeoJSON geometry (longitude and latitude) that the scenes must touch.
+    start, end : int
+        The period ``[start, end)``, epoch milliseconds UTC.
+    filters : tuple of mapping
+    days : tuple of (str, tuple of str)
+        The acquisitions in time: solar day and ``system:index`` of its scenes, in mosaic order.
+    crs : str
+        As Earth Engine takes it.
+    transform : tuple of float
+        Six numbers, row-major: pixel (column, row) to (x, y).
+    size : (int, int)
+        Width and height in pixels.
+    """
+
+    collection: str
+    bands: tuple[BandSpec, ...]
+    dtype: str
+    nodata: float
+    region: Mapping[str, Any]
+    start: int
+    end: int
+    filters: tuple[Mapping[str, Any], ...]
+    days: tuple[tuple[str, tuple[str, ...]], ...]
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Describe a planned task."""
+        request, tile = task.plan.request, task.plan.request.tile
+        return cls(
+            collection=request.collection,
+            bands=_bands(task.collection),
+            dtype=task.collection.dtype,
+            nodata=task.collection.nodata,
+            region=tile_ring(tile),
+            start=round(request.period.start.timestamp() * 1000),
+            end=round(request.period.end.timestamp() * 1000),
+            filters=tuple(dict(filter_) for filter_ in request.filters),
+            days=tuple(
+                (day.day.isoformat(), tuple(scene.source["index"] for scene in day.scenes))
+                for day in task.plan.acquisitions
+            ),
+            crs=crs_name(tile.crs),
+            transform=(tile.res[0], 0.0, tile.bounds[0], 0.0, -tile.res[1], tile.bounds[3]),
+            size=tile.size,
+        )
+
+    @property
+    def count(self) -> int:
+        """Bands of the image: bands x acquisitions."""
+        return len(self.bands) * len(self.days)
+
+    def pack(self) -> bytes:
+        """Return as compressed JSON."""
+        return zlib.compress(orjson.dumps(asdict(self)), 6)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Read what `pack` wrote."""
+        found = orjson.loads(zlib.decompress(data))
+        return cls(
+            **{
+                **found,
+                "bands": tuple(BandSpec(**band) for band in found["bands"]),
+                "filters": tuple(found["filters"]),
+                "days": tuple((day, tuple(scenes)) for day, scenes in found["days"]),
+                "transform": tuple(found["transform"]),
+                "size": tuple(found["size"]),
+            }
+        )
+
+
+def _bands(collection: Collection) -> tuple[BandSpec, ...]:
+    return tuple(
+        BandSpec(
+            name=name,
+            source=band.earthengine or name,
+            scale=band.earthengine_scale,
+            offset=band.earthengine_offset,
+            nodata=band.nodata,
+            optional=band.optional,
+        )
+        for name, band in collection.bands.items()
+    )
+
+
+@lru_cache(maxsize=64)
+def crs_name(crs: CRS) -> str:
+    """Name a CRS as Earth Engine takes it: its EPSG code where it is exactly that, else WKT 1."""
+    code = crs.to_epsg()
+    if code is not None and type(crs).from_epsg(code) == crs:
+        return f"EPSG:{code}"
+    return str(crs.to_wkt("WKT1_GDAL"))
+
+
+@lru_cache(maxsize=4096)
+def tile_ring(tile: Tile) -> dict[str, Any]:
+    """Return the ground of a tile as GeoJSON, a pixel smaller on each side.
+
+    So a scene that only shares an edge with the tile is not among its scenes. Edges are straight
+    in longitude and latitude between the points of `Tile.geojson`.
+    """
+    import shapely
+
+    whole = shapely.geometry.shape(tile.geojson()["geometry"])
+    left, bottom, right, top = whole.bounds
+    pixel = min((right - left) / tile.size[0], (top - bottom) / tile.size[1])
+    inner = whole.buffer(-pixel, join_style="mitre").simplify(pixel / 4)
+    area = whole if inner.is_empty else inner
+    geometry: dict[str, Any] = orjson.loads(
+        shapely.to_geojson(shapely.transform(area, lambda points: points.round(8)))
+    )
+    return geometry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartSpec:
+    """One export of a task: a window of the tile, and what its files are called.
+
+    Parameters
+    ----------
+    window : Window
+    name : str
+        Of the file without suffix, or of its shards without their offsets.
+    sharded : bool
+        Whether the service cuts it into several files.
+    dimensions : (int, int), optional
+        ``fileDimensions`` of the export: width and height.
+    """
+
+    window: Window
+    name: str
+    sharded: bool
+    dimensions: tuple[int, int] | None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        size: tuple[int, int],
+        export: Mapping[str, Any],
+        generation: int,
+        number: int,
+    ) -> Self:
+        """Return a part of a task of this name.
+
+        Generation 0 is the whole tile in one export, cut by the service. From generation 1 on, each
+        export makes one file, called what that shard of the tile is called.
+        """
+        width, height = size
+        if generation == 0:
+            dimensions = file_dimensions(export.get("fileDimensions"))
+            return cls(
+                window=Window(0, 0, height, width),
+                name=name,
+                sharded=len(layout(size, dimensions)) > 1,
+                dimensions=dimensions,
+            )
+        window = layout(size, split_dimensions(size, generation))[number]
+        stem = shard_name(name, (window.row_off, window.col_off)).removesuffix(".tif")
+        return cls(window=window, name=stem, sharded=False, dimensions=None)
+
+
+def split_dimensions(size: tuple[int, int], generation: int) -> tuple[int, int]:
+    """Return width and height of the parts of a tile that was quartered `generation` times."""
+
+    def side(pixels: int) -> int:
+        part = math.ceil(pixels / 2.0**generation)
+        return math.ceil(part / _CORNER) * _CORNER if part >= _CORNER else part
+
+    return side(size[0]), side(size[1])
