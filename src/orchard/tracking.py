@@ -94,22 +94,28 @@ class FileInfo:
         File name, below the task's prefix.
     size : int, optional
         Bytes.
-    md5 : str, optional
-        Hex digest of the content.
+    md5, crc32 : str, optional
+        Hex digests of the content.
     """
 
     name: str
     size: int | None = None
     md5: str | None = None
+    crc32: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return as JSON."""
-        return {"name": self.name, "size": self.size, "md5": self.md5}
+        return {"name": self.name, "size": self.size, "md5": self.md5, "crc32": self.crc32}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read from JSON."""
-        return cls(name=data["name"], size=data.get("size"), md5=data.get("md5"))
+        return cls(
+            name=data["name"],
+            size=data.get("size"),
+            md5=data.get("md5"),
+            crc32=data.get("crc32"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

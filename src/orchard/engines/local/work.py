@@ -8,6 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchard.checksums import crc32_of
 from orchard.grid import Tile
 from orchard.tracking import FileInfo
 
@@ -98,4 +99,4 @@ def make_shard(job: ShardJob, cancelled: Callable[[], bool]) -> FileInfo:
             cancelled=cancelled,
         )
         info = job.store.put(job.key, path)
-    return FileInfo(name=name, size=info.size, md5=info.md5)
+        return FileInfo(name=name, size=info.size, md5=info.md5, crc32=crc32_of(path))
