@@ -1,0 +1,350 @@
+"""Pixels of a pre-ARD image: its shards, checked against its metadata, read as one array.
+
+The GeoTIFFs may have any interleave, compression and shard layout; GDAL decodes them.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import rasterio.errors
+import rasterio.windows
+
+from orchard.errors import ShardError
+from orchard.preard import ImageMetadata, ImageTile, Window, parse_shard_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["BlockShape", "ImageReader", "Shard", "open_image"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One file of an image and the window of the tile that it holds."""
+
+    path: Path
+    window: Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockShape:
+    """How an image is stored: what has to be decoded together.
+
+    ``pixel`` is True where the bands of a pixel lie together, so that a block holds all bands.
+    """
+
+    height: int
+    width: int
+    pixel: bool
+
+
+class ImageReader:
+    """Reads windows of a pre-ARD image; safe to use from many threads, and to send to a process.
+
+    Parameters
+    ----------
+    shards : sequence of Shard
+        They do not overlap.
+    dtype : str
+    bands : int
+        Of one date.
+    fill : number
+        What pixels that no shard holds are.
+    block : BlockShape
+    """
+
+    def __init__(
+        self, shards: Sequence[Shard], *, dtype: str, bands: int, fill: float, block: BlockShape
+    ) -> None:
+        self.shards = tuple(shards)
+        self.dtype = dtype
+        self.bands = bands
+        self.fill = fill
+        self.block = block
+        self._local = threading.local()
+        self._opened: list[Any] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["_local"], state["_opened"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._local = threading.local()
+        self._opened = []
+
+    def read(
+        self,
+        dates: Sequence[int],
+        bands: Sequence[int],
+        window: Window,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Read bands of some dates of a window of the tile.
+
+        Parameters
+        ----------
+        dates, bands : sequence of int
+            Counted from 0, in the order of the image.
+        window : Window
+            In pixels of the tile.
+        out : array, optional
+            C-contiguous, of the shape and dtype below, to read into.
+
+        Returns
+        -------
+        array
+            ``(len(dates), len(bands), height, width)``.
+
+        Raises
+        ------
+        ShardError
+            Names the file that cannot be decoded.
+        """
+        shape = (len(dates), len(bands), window.height, window.width)
+        array: NDArray[Any] = np.empty(shape, self.dtype) if out is None else out
+        flat = array.reshape(-1, window.height, window.width)
+        # GDAL counts from 1; in the file the band is fastest, then the date.
+        indexes = [date * self.bands + band + 1 for date in dates for band in bands]
+        parts = [(s, w) for s in self.shards if (w := _overlap(s.window, window)) is not None]
+        if sum(w.height * w.width for _, w in parts) < window.height * window.width:
+            array[...] = self.fill
+        for shard, part in parts:
+            self._read_part(shard, part, indexes, window, flat)
+        return array
+
+    def _read_part(
+        self, shard: Shard, part: Window, indexes: list[int], window: Window, array: NDArray[Any]
+    ) -> None:
+        inside = rasterio.windows.Window(
+            part.col_off - shard.window.col_off,
+            part.row_off - shard.window.row_off,
+            part.width,
+            part.height,
+        )
+        with translated(shard.path):
+            dataset = self._open(shard.path)
+            if part == window:
+                dataset.read(indexes, window=inside, out=array)
+            else:
+                row, col = part.row_off - window.row_off, part.col_off - window.col_off
+                array[:, row : row + part.height, col : col + part.width] = dataset.read(
+                    indexes, window=inside
+                )
+
+    def _open(self, path: Path) -> Any:
+        # A GDAL dataset belongs to one thread; opening one for each read would cost more than
+        # the read of a small block.
+        handles: dict[str, Any] = self._local.__dict__
+        name = str(path)
+        if name not in handles:
+            handles[name] = rasterio.open(path)
+            self._opened.append(handles[name])
+        return handles[name]
+
+    def close(self) -> None:
+        """Close the files of every thread; no thread may be reading."""
+        while self._opened:
+            self._opened.pop().close()
+        self._local = threading.local()
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Name the file in what GDAL raises."""
+    try:
+        yield
+    except rasterio.errors.RasterioError as exc:
+        cause = exc.__cause__ or exc
+        raise ShardError(
+            f"{path}: cannot be read, it is truncated or no GeoTIFF ({cause}): fetch it again"
+        ) from exc
+
+
+def _overlap(a: Window, b: Window) -> Window | None:
+    row, col = max(a.row_off, b.row_off), max(a.col_off, b.col_off)
+    height = min(a.row_off + a.height, b.row_off + b.height) - row
+    width = min(a.col_off + a.width, b.col_off + b.width) - col
+    return Window(row, col, height, width) if height > 0 and width > 0 else None
+
+
+def open_image(metadata: ImageMetadata, files: Mapping[str, Path]) -> ImageReader:
+    """Check the files of an image against its metadata.
+
+    Parameters
+    ----------
+    metadata : ImageMetadata
+    files : mapping of str to Path
+        The image's own files, by name.
+
+    Raises
+    ------
+    ShardError
+        Names the file that is missing, truncated, or does not belong to the image.
+    """
+    _check_manifest(metadata, files)
+    if not files:
+        raise _missing(metadata, list(metadata.expected_files))
+    found = [_check_file(metadata, name, path) for name, path in sorted(files.items())]
+    dtypes = {header.dtype for header in found}
+    if len(dtypes) > 1:
+        raise ShardError(f"{metadata.document}: its shards differ in dtype: {sorted(dtypes)}")
+    shards = [header.shard for header in found]
+    _check_cover(metadata, shards)
+    return ImageReader(
+        shards,
+        dtype=found[0].dtype,
+        bands=len(metadata.bands),
+        fill=0 if metadata.nodata is None else metadata.nodata,
+        # The largest shard tells most: those at the edge may be a single row.
+        block=max(found, key=lambda h: h.shard.window.height * h.shard.window.width).block,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    shard: Shard
+    dtype: str
+    block: BlockShape
+
+
+def _check_manifest(metadata: ImageMetadata, files: Mapping[str, Path]) -> None:
+    missing = [record.name for record in metadata.manifest if record.name not in files]
+    if missing:
+        raise _missing(metadata, missing)
+    for record in metadata.manifest:
+        size = files[record.name].stat().st_size
+        if record.size is not None and size != record.size:
+            raise ShardError(
+                f"{files[record.name]}: has {size} bytes, not the {record.size} that the task "
+                "made: fetch it again"
+            )
+
+
+def _missing(metadata: ImageMetadata, names: Sequence[str]) -> ShardError:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ShardError(
+        f"{metadata.document}: missing {', '.join(names[:5])}{more}: download the task again"
+    )
+
+
+def _check_file(metadata: ImageMetadata, name: str, path: Path) -> _Header:
+    offset = parse_shard_name(name).offset or (0, 0)
+    with translated(path), rasterio.open(path) as dataset:
+        problem = _mismatch(metadata, dataset, offset)
+        if problem:
+            raise ShardError(f"{path}: does not belong to {metadata.document}: {problem}")
+        height, width = dataset.block_shapes[0]
+        return _Header(
+            shard=Shard(path=path, window=Window(*offset, dataset.height, dataset.width)),
+            dtype=dataset.dtypes[0],
+            block=BlockShape(
+                height=height,
+                width=width,
+                pixel=dataset.count > 1
+                and dataset.interleaving == rasterio.enums.Interleaving.pixel,
+            ),
+        )
+
+
+def _mismatch(metadata: ImageMetadata, dataset: Any, offset: tuple[int, int]) -> str | None:
+    """Say what of a file is not as the metadata has it."""
+    tile = metadata.tile
+    row, col = offset
+    if dataset.count != metadata.count:
+        return (
+            f"it has {dataset.count} bands, not {metadata.count} "
+            f"({len(metadata.bands)} bands x {len(metadata.acquisitions)} dates)"
+        )
+    if metadata.dtype is not None and set(dataset.dtypes) != {metadata.dtype}:
+        return f"its dtype is {dataset.dtypes[0]}, not {metadata.dtype}"
+    if row + dataset.height > tile.height or col + dataset.width > tile.width:
+        return f"{dataset.width} x {dataset.height} pixels at {offset} reach outside the tile"
+    left, x, skew_x, top, skew_y, y = dataset.transform.to_gdal()
+    here = (tile.bounds[0] + col * tile.res[0], tile.bounds[3] - row * tile.res[1])
+    steps = (abs(x - tile.res[0]), abs(y + tile.res[1]), abs(skew_x), abs(skew_y))
+    # A thousandth of a pixel over the whole tile is far above rounding.
+    if max(steps) * max(tile.size) > 1e-3 * min(tile.res) or not (
+        abs(left - here[0]) < 1e-2 * tile.res[0] and abs(top - here[1]) < 1e-2 * tile.res[1]
+    ):
+        return f"its transform {dataset.transform.to_gdal()} is not that of the tile at {offset}"
+    nodata = dataset.nodata
+    if nodata is not None and metadata.nodata is not None and not _same(nodata, metadata.nodata):
+        return f"its nodata is {nodata}, not {metadata.nodata}"
+    if dataset.crs and not _same_place(dataset.crs.to_wkt(), tile):
+        return "its CRS is not that of the tile"
+    return None
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def _same_place(wkt: str, tile: ImageTile) -> bool:
+    """Whether a CRS puts the tile where its own CRS does.
+
+    The texts of one CRS differ from writer to writer; what it does to the corners does not.
+    """
+    import pyproj
+    from pyproj.exceptions import ProjError
+
+    if wkt == tile.crs:
+        return True
+    left, bottom, right, top = tile.bounds
+    try:
+        transformer = pyproj.Transformer.from_crs(wkt, tile.crs, always_xy=True)
+        x, y = transformer.transform([left, right, left], [bottom, top, top])
+    except ProjError:
+        return False
+    off = np.abs(np.array([x, y]) - [[left, right, left], [bottom, top, top]])
+    return bool((off < 1e-2 * np.array(tile.res)[:, None]).all())
+
+
+def _check_cover(metadata: ImageMetadata, shards: Sequence[Shard]) -> None:
+    """Every pixel of the tile must be in exactly one shard."""
+    width, height = metadata.tile.size
+    rows = sorted({0, height, *(r for s in shards for r in _ends(s.window)[0])})
+    cols = sorted({0, width, *(c for s in shards for c in _ends(s.window)[1])})
+    seen = np.zeros((len(rows) - 1, len(cols) - 1), int)
+    for shard in shards:
+        (top, bottom), (left, right) = _ends(shard.window)
+        cells = (
+            slice(rows.index(top), rows.index(bottom)),
+            slice(cols.index(left), cols.index(right)),
+        )
+        if seen[cells].any():
+            raise ShardError(f"{shard.path}: overlaps another shard of {metadata.document}")
+        seen[cells] += 1
+    if seen.all() or _may_be_sparse(metadata):
+        return
+    have = {shard.path.name for shard in shards}
+    names = [name for name in metadata.expected_files if name not in have]
+    if not names or len(names) == len(metadata.expected_files):
+        row, col = (int(i[0]) for i in np.nonzero(seen == 0))
+        names = [f"the shard at row {rows[row]}, column {cols[col]}"]
+    raise _missing(metadata, names)
+
+
+def _ends(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (
+        (window.row_off, window.row_off + window.height),
+        (window.col_off, window.col_off + window.width),
+    )
+
+
+def _may_be_sparse(metadata: ImageMetadata) -> bool:
+    """Earth Engine leaves out files without data when asked to."""
+    keywords = (metadata.raw.get("store") or {}).get("export_image_kwds") or {}
+    options = keywords.get("formatOptions") or {}
+    return bool(keywords.get("skipEmptyTiles") or options.get("skipEmptyFiles"))
