@@ -178,11 +178,13 @@ def open_engine(name: str, **options: Any) -> Engine:
 
     Parameters
     ----------
-    name : {"local"}
+    name : {"local", "earthengine"}
     **options
         The engine's own. ``local``: ``catalog`` (path or URL of a static STAC catalogue, or URL of
         a STAC API), ``executor`` (``"synchronous"``, ``"threads"``, ``"processes"``), ``workers``,
-        ``ledger`` (path of its SQLite file), ``resampling``.
+        ``ledger`` (path of its SQLite file), ``resampling``. ``earthengine``: ``project``,
+        ``credentials`` (key file of a service account), ``queue`` (how many tasks may wait there),
+        ``ledger``, …; see `orchard.engines.earthengine.EarthEngine`.
 
     Raises
     ------
@@ -193,7 +195,11 @@ def open_engine(name: str, **options: Any) -> Engine:
         from .local import LocalEngine
 
         return _opened(LocalEngine, name, options)
-    raise InputError(f"unknown engine {name!r}: known is 'local'")
+    if name == "earthengine":
+        from .earthengine import EarthEngine
+
+        return _opened(EarthEngine, name, options)
+    raise InputError(f"unknown engine {name!r}: known are 'local' and 'earthengine'")
 
 
 def _opened(kind: Callable[..., Engine], name: str, options: Mapping[str, Any]) -> Engine:

@@ -233,7 +233,7 @@ def status_of(record: Record, parts: Sequence[Part]) -> TaskStatus:
         id=record.key,
         state=record.state,
         creation_timestamp_ms=record.created_ms,
-        update_timestamp_ms=max([record.updated_ms, *(part.updated_ms for part in parts)]),
+        update_timestamp_ms=max((p.updated_ms for p in parts), default=0) or record.updated_ms,
         start_timestamp_ms=min((p.started_ms for p in parts if p.started_ms), default=0),
         output_url=tuple(dict.fromkeys(uri for part in parts for uri in part.uris)),
         error_message=record.error,

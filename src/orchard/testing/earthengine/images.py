@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,18 +210,24 @@ def file_pixels(
     The value is ``(number - subtract - offset) / scale``.
     """
 
-    def read(grid: Grid) -> Pixels:
-        with rasterio.open(href) as source:
-            cols, rows = _positions(grid, source.crs, source.transform)
-            inside = (cols >= 0) & (rows >= 0) & (cols < source.width) & (rows < source.height)
-            numbers, valid = _whole(source, nodata)
-        values, mask = np.zeros(grid.shape), np.zeros(grid.shape, bool)
-        at = rows[inside].astype(int), cols[inside].astype(int)
-        values[inside] = (numbers[at].astype("float64") - subtract - offset) / scale
-        mask[inside] = valid[at]
-        return values, mask
+    return lambda grid: _sample(grid, href, nodata, subtract, scale, offset)
 
-    return read
+
+@lru_cache(maxsize=64)
+def _sample(
+    grid: Grid, href: str, nodata: float | None, subtract: float, scale: float, offset: float
+) -> Pixels:
+    """Sample a file; kept for a while, as an expression asks for the same band several times."""
+    with rasterio.open(href) as source:
+        cols, rows = _positions(grid, CRS.from_wkt(source.crs.to_wkt()), source.transform)
+        inside = (cols >= 0) & (rows >= 0) & (cols < source.width) & (rows < source.height)
+        numbers, valid = _whole(source, nodata)
+    values, mask = np.zeros(grid.shape), np.zeros(grid.shape, bool)
+    at = rows[inside].astype(int), cols[inside].astype(int)
+    values[inside] = (numbers[at].astype("float64") - subtract - offset) / scale
+    mask[inside] = valid[at]
+    values.flags.writeable = mask.flags.writeable = False
+    return values, mask
 
 
 def _whole(source: Any, nodata: float | None) -> Pixels:
@@ -230,13 +237,13 @@ def _whole(source: Any, nodata: float | None) -> Pixels:
     return numbers, source.read_masks(1) > 0
 
 
-def _positions(grid: Grid, crs: Any, transform: Affine) -> tuple[NDArray[Any], NDArray[Any]]:
+@lru_cache(maxsize=8)
+def _positions(grid: Grid, crs: CRS, transform: Affine) -> tuple[NDArray[Any], NDArray[Any]]:
     """Columns and rows of a file under the centres of a grid's pixels."""
     x, y = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
     xs, ys = grid.transform * (x, y)
-    theirs = CRS.from_wkt(crs.to_wkt())
-    if theirs != grid.crs:
-        xs, ys = Transformer.from_crs(grid.crs, theirs, always_xy=True).transform(xs, ys)
+    if crs != grid.crs:
+        xs, ys = Transformer.from_crs(grid.crs, crs, always_xy=True).transform(xs, ys)
     cols, rows = ~transform * (xs, ys)
     cols, rows = np.floor(cols + _EDGE), np.floor(rows + _EDGE)
     nowhere = ~(np.isfinite(cols) & np.isfinite(rows))

@@ -307,6 +307,14 @@ def _map(collection: list[Image], baseAlgorithm: Callable[[Image], Image]) -> li
     return [baseAlgorithm(image) for image in collection]
 
 
+def _from_images(images: list[Image]) -> list[Image]:
+    return list(images)
+
+
+def _mosaic(collection: list[Image]) -> Image:
+    return images.mosaic(collection)
+
+
 def _to_bands(collection: list[Image]) -> Image:
     bands = tuple(
         (f"{index}_{name}", reader)
@@ -365,6 +373,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Collection.first": _first,
     "Collection.map": _map,
     "Collection.reduceColumns": _reduce_columns,
+    "Dictionary.get": lambda dictionary, key: dictionary[key],
     "DateRange": lambda start, end: (_milliseconds(start), _milliseconds(end)),
     "Feature": lambda geometry: geometry,
     "Filter.and": lambda filters: _Filter(test=lambda *a: all(f.test(*a) for f in filters)),
@@ -407,8 +416,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     ),
     "Image.unmask": _unmask,
     "Image.updateMask": _update_mask,
-    "ImageCollection.fromImages": list,
-    "ImageCollection.mosaic": images.mosaic,
+    "ImageCollection.fromImages": _from_images,
+    "ImageCollection.mosaic": _mosaic,
     "ImageCollection.toBands": _to_bands,
     "Projection": _projection,
     "Reducer.toList": lambda tupleSize, numOptional=0: (tupleSize, numOptional),

@@ -132,7 +132,7 @@ def _documents() -> dict[str, bytes]:
     folder = resources.files("ee") / "tests"
     discovery = (folder / "cloud_api_discovery_document.json").read_bytes()
     return {
-        "discovery": discovery.replace(b'"version": "v1alpha"', b'"version": "v1"'),
+        "discovery": discovery.replace(b"v1alpha", b"v1"),
         "algorithms": (folder / "algorithms.json").read_bytes(),
     }
 

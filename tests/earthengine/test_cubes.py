@@ -1,0 +1,181 @@
+"""The same order through both engines: the same pixels, times and metadata, from GCS and Drive."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+import orchard
+from orchard.engines.local import LocalEngine
+from orchard.grid import TileGrid
+from orchard.stores import open_store
+from orchard.tracker import Tracker
+
+ESPA_GRID = TileGrid(
+    name="ESPA",
+    crs="EPSG:5070",
+    ul=(1797000, 2397000),
+    res=(30, 30),
+    size=(256, 300),
+    limits=((0, 3), (0, 3)),
+)
+ORDERS = {
+    "s2": ("BOLZANO/S2_L2A", [(1, 1), (0, 0), (2, 2)], "2022-06-01", "2022-06-20", "SMS"),
+    "espa": ("ESPA/LANDSAT_SR", None, "1987-01-01", "2016-01-01", "20YS"),
+}
+
+
+@pytest.fixture(scope="module")
+def gcs():
+    import servers
+
+    with servers.gcs_server() as server:
+        yield server
+
+
+def _gcs(gcs, tmp_path):
+    store = open_store(f"{gcs.url}/{re.sub(r'[^a-z0-9]', '-', tmp_path.name)}", **gcs.options)
+    bucket = open_store(gcs.url, **gcs.options)
+
+    def sink(destination, name, content):
+        bucket.put(name, content)
+        return f"gs://{destination['bucket']}"
+
+    return store, sink
+
+
+def _drive(pair, _):
+    server, drive = pair
+    store = open_store(server.url, **server.options, backoff=0.001)
+
+    def sink(destination, name, content):
+        # Any folder of the name will do; of several, that of the latest change.
+        folders = [f for f in drive.files.values() if f.name == destination["folder"]]
+        parent = folders[-1].id if folders else drive.add(destination["folder"], "the-root")
+        drive.add(name, parent, content, "image/tiff")
+        return f"https://drive.google.com/#folders/{parent}"
+
+    return store, sink
+
+
+@pytest.fixture
+def target(request, tmp_path):
+    """A store and what writes to it from outside."""
+    if request.param == "gcs":
+        yield _gcs(request.getfixturevalue("gcs"), tmp_path)
+        return
+    from drive_server import drive_server
+
+    with drive_server() as pair:
+        yield _drive(pair, tmp_path)
+
+
+def _grid_of(name, bolzano_grid):
+    return bolzano_grid if name == "s2" else ESPA_GRID
+
+
+def _order(name, grid, real_archive):
+    collection, tiles, *period = ORDERS[name]
+    if tiles is None:
+        scenes = real_archive.collections[collection]
+        area = scenes[0].footprint.union(scenes[1].footprint)
+        tiles = [tile.index for tile in grid.roi_to_tiles(area.__geo_interface__)][:2]
+    return collection, tiles, *period
+
+
+def _run(tracker, order, folder):
+    name, _ = tracker.submit(*order)
+    info = tracker.wait(name)
+    assert info.complete, info.summary(tasks=True)
+    tracker.download(name, folder / "down")
+    cubes = orchard.convert(folder / "down", dest=folder / "ard")
+    return info, {cube.stem: cube for cube in map(_path, cubes)}
+
+
+def _path(cube):
+    from pathlib import Path
+
+    return Path(str(cube))
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [("gcs", "s2"), ("gcs", "espa"), ("drive", "s2")], indirect=["target"]
+)
+def test_cubes_are_alike(
+    target, name, world, real_archive, collections, bolzano_grid, scenes, tmp_path
+):
+    store, sink = target
+    grid = _grid_of(name, bolzano_grid)
+    order = _order(name, grid, real_archive)
+    options = {
+        "collections": collections,
+        "tracking_template": "ORDER",
+        "export_image_kwds": {"fileDimensions": 128, "shardSize": 64},
+        "filters": {"BOLZANO/S2_L2A": [_clouds(95)]},
+    }
+    there = world(real_archive, sink)
+    remote = Tracker(grid, store, engine=there.engine(), **options)
+    info, found = _run(remote, order, tmp_path / "remote")
+    local_store = open_store(tmp_path / "preard")
+    local = Tracker(grid, local_store, engine=LocalEngine(scenes / "catalog.json"), **options)
+    expected_info, expected = _run(local, order, tmp_path / "local")
+
+    assert info.states == expected_info.states
+    assert found.keys() == expected.keys()
+    assert found
+    assert [len(s.files) for s in info.statuses] == [len(s.files) for s in expected_info.statuses]
+    for stem, path in expected.items():
+        with orchard.open_ard(path) as theirs, orchard.open_ard(found[stem]) as ours:
+            _assert_same_cube(ours, theirs)
+    for status, other in zip(info.statuses, expected_info.statuses, strict=True):
+        assert status.state == other.state
+        assert [f.name for f in status.files] == [f.name for f in other.files]
+
+
+def _clouds(most):
+    return {"function": "lte", "name": "CLOUDY_PIXEL_PERCENTAGE", "value": most}
+
+
+def _assert_same_cube(ours: xr.Dataset, theirs: xr.Dataset) -> None:
+    assert list(ours.variables) == list(theirs.variables)
+    for name in theirs.variables:
+        np.testing.assert_array_equal(ours[name].values, theirs[name].values, err_msg=name)
+        assert ours[name].dtype == theirs[name].dtype
+        assert ours[name].attrs == theirs[name].attrs
+    differing = {
+        key for key in ours.attrs.keys() | theirs.attrs.keys()
+        if str(ours.attrs.get(key)) != str(theirs.attrs.get(key))
+    }
+    assert differing <= {"history", "date_created", "id", "source_files"}, differing
+
+
+def test_files_are_as_earth_engine_writes_them(
+    world, bucket, real_archive, collections, bolzano_grid
+):
+    engine = world(real_archive).engine()
+    tracker = Tracker(
+        bolzano_grid,
+        bucket,
+        engine=engine,
+        collections=collections,
+        export_image_kwds={"fileDimensions": 128, "shardSize": 64},
+    )
+    name, _ = tracker.submit("BOLZANO/S2_L2A", (1, 1), "2022-06-01", "2022-06-08")
+    info = tracker.wait(name)
+    image = info.orders[0]["name"]
+    names = [file.name for file in info.statuses[0].files]
+    assert names == [
+        f"{image}-{row:010d}-{col:010d}.tif" for row in (0, 128) for col in (0, 128)
+    ]
+    data, _ = bucket.get(f"CEDAR_PREARD/{names[3]}")
+    with rasterio.MemoryFile(data) as memory, memory.open() as file:
+        assert file.interleaving is rasterio.enums.Interleaving.pixel
+        assert file.compression is rasterio.enums.Compression.lzw
+        assert file.block_shapes[0] == (64, 64)
+        assert file.descriptions[0] == "2022-06-02_blue"
+        tile = bolzano_grid[1, 1]
+        assert file.transform == tile.transform * rasterio.Affine.translation(128, 128)
