@@ -7,6 +7,7 @@ import re
 
 import pytest
 import servers
+from drive_server import drive_server
 
 from orchard.stores import open_store
 
@@ -40,6 +41,14 @@ def azure(tmp_path_factory):
         pytest.skip(reason)
     with servers.azure_server(tmp_path_factory.mktemp("azurite")) as server:
         yield server
+
+
+@pytest.fixture
+def drive():
+    """An empty Drive: a (server, drive) pair."""
+    pytest.importorskip("googleapiclient", reason="needs the extra gdrive")
+    with drive_server() as pair:
+        yield pair
 
 
 @pytest.fixture

@@ -55,14 +55,14 @@ class Faults:
 
     ``plan`` holds ``(method, fault)`` pairs; the next request of that method gets the fault:
     an int (answered with this status), ``"lost"`` (done, but the answer is lost), ``"dropped"``
-    (not even done), ``"cut"`` (half of the body) or ``"flipped"`` (one bit is wrong).
+    (not even done), ``"cut"`` (half of the body), ``"flipped"`` (one bit is wrong) or None (none).
     ``seen`` holds ``(method, path, headers)`` of all requests.
     """
 
     def __init__(self, application: Callable[..., Any]) -> None:
         self._application = application
         self._lock = threading.Lock()
-        self.plan: list[tuple[str, int | str]] = []
+        self.plan: list[tuple[str, int | str | None]] = []
         self.seen: list[tuple[str, str, dict[str, str]]] = []
 
     def _next(self, method: str) -> int | str | None:
@@ -85,10 +85,13 @@ class Faults:
             start_response(f"{fault} Fault", [("Content-Length", "0"), ("Retry-After", "0")])
             return [b""]
         if fault == "dropped":
-            return _hang_up(environ)
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault == "lost":
             list(self._application(environ, lambda *_: None))
-            return _hang_up(environ)
+        if fault in ("dropped", "lost"):
+            _hang_up(environ)
+            start_response("200 Nobody hears it", [("Connection", "close")])
+            return [b""]
         body = b"".join(self._application(environ, start_response))
         half = len(body) // 2
         if fault == "cut":
@@ -96,9 +99,8 @@ class Faults:
         return [body[:half], bytes([body[half] ^ 1]), body[half + 1 :]]
 
 
-def _hang_up(environ: dict[str, Any]) -> list[bytes]:
+def _hang_up(environ: dict[str, Any]) -> None:
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-    return [b""]
 
 
 def _cut(environ: dict[str, Any], body: bytes) -> Iterator[bytes]:
@@ -122,7 +124,8 @@ def serve(application: Callable[..., Any]) -> Iterator[str]:
 
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # The default poll of 0.5 s is how long each server would take to stop.
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

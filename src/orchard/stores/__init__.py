@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from orchard.errors import InputError
+from orchard.errors import InputError, MissingDependencyError
 from orchard.stores.base import HasPath, ObjectInfo, Store, check_folder, check_key
 
 if TYPE_CHECKING:
@@ -107,8 +107,10 @@ def _open_cloud(url: str, options: dict[str, Any]) -> Store:
 
 
 def _open_gdrive(url: str, options: dict[str, Any]) -> Store:
-    from orchard.stores.gdrive import open_gdrive
-
+    try:
+        from orchard.stores.gdrive import open_gdrive
+    except ModuleNotFoundError as exc:
+        raise MissingDependencyError(exc.name or "google-api-python-client", "gdrive") from exc
     return open_gdrive(url, **options)
 
 
