@@ -25,9 +25,7 @@ Tell = Callable[[str], None]
 Progress = Callable[[str, float], contextlib.AbstractContextManager[Callable[..., None] | None]]
 
 _HEADER = """\
-# The demo's configuration. Everything below works on it, from this folder:
-#   orchard status list
-#   orchard plan COLLECTION --aoi area.geojson --start … --end …
+# The demo's configuration: from this folder, every 'orchard' command works on it.
 """
 
 
@@ -114,8 +112,9 @@ def run_demo(
     tell(f"Downloaded {sum(map(len, files.values()))} files, verified")
     cubes = _convert(config, downloads, progress)
     tell(f"Converted to {len(cubes)} cubes")
-    pictures = _pictures(cubes, folder / "quicklooks", config, progress)
-    tell(f"Drew {pictures} quicklooks")
+    with progress("Drawing", 1) as callback:
+        pictures = _pictures(folder / "cubes", folder / "quicklooks", callback)
+    tell(f"Drew {pictures} quicklooks and a sheet of them")
     _clean(tracker, name, tell)
     tell(_summary(folder, cubes))
     return folder
@@ -152,7 +151,7 @@ def _of_archive(folder: Path, tell: Tell, progress: Progress) -> _Order:
             },
             "store": "preard/",
             "engine": {"name": "local", "catalog": "archive/catalog.json", "workers": 2},
-            # The archive has no thermal band: what is known of a collection can be changed here.
+            # The archive has no thermal band: what is known of a collection can be changed.
             "collections": {"LANDSAT/LC08/C02/T1_L2": {"bands": {"thermal": None}}},
             "ard": {"destination": "cubes/h{tile.horizontal:03d}v{tile.vertical:03d}"},
         },
@@ -160,10 +159,10 @@ def _of_archive(folder: Path, tell: Tell, progress: Progress) -> _Order:
     return _Order(
         config=config,
         collection="LANDSAT/LC08/C02/T1_L2",
-        roi={"type": "Point", "coordinates": [0, 0]} if not catalog.exists() else _middle(catalog),
+        roi=_middle(catalog),
         start="2023-04-01",
         end="2023-10-01",
-        freq="2MS",
+        freq="MS",
     )
 
 
@@ -266,21 +265,20 @@ def _convert(config: Config, downloads: Path, progress: Progress) -> list[Path]:
     return [Path(path) for path in made]
 
 
-def _pictures(cubes: list[Path], dest: Path, config: Config, progress: Progress) -> int:
-    """Draw a picture of each date of each cube, in true colour where the bands allow."""
+def _pictures(cubes: Path, dest: Path, callback: Callable[..., None] | None) -> int:
+    """Draw a picture of each date over all tiles, in true colour where the bands allow."""
     from orchard.ard import open_ard
     from orchard.quicklook import quicklook
 
-    del config
-    n = 0
-    with progress("Drawing", len(cubes)) as callback:
-        for cube in cubes:
-            with open_ard(cube) as dataset:
-                names = [name for name in dataset.data_vars if dataset[name].ndim == 3]
-            colours = ("red", "green", "blue")
-            bands = colours if set(colours) <= set(names) else (str(names[0]),)
-            n += len(quicklook(cube, dest, bands=bands, callback=callback))
-    return n
+    dest.mkdir(exist_ok=True)
+    with open_ard(cubes) as dataset:
+        names = [str(name) for name in dataset.data_vars if dataset[name].ndim == 3]
+        colours = ("red", "green", "blue")
+        bands = colours if set(colours) <= set(names) else (names[0],)
+        made = quicklook(
+            dataset, dest, name="demo", bands=bands, sheet=dest / "sheet.png", callback=callback
+        )
+    return len(made)
 
 
 def _clean(tracker: Tracker, name: str, tell: Tell) -> None:
@@ -289,15 +287,15 @@ def _clean(tracker: Tracker, name: str, tell: Tell) -> None:
 
 
 def _summary(folder: Path, cubes: list[Path]) -> str:
-    best = max(cubes, key=lambda path: path.stat().st_size)
     return f"""
 All of it is in {folder}:
   orchard.yaml   the configuration
   downloads/     pre-ARD images and their metadata
   cubes/         {len(cubes)} cubes
-  quicklooks/    one PNG a date
+  quicklooks/    one PNG a date, and sheet.png with all of them
 
 What to try next:
-  python -c "import orchard; print(orchard.open_ard('{best}'))"
-  cd {folder} && orchard collections && orchard grid show --tile 0 0
-  orchard config template -o orchard.yaml     # then: your catalogue, your tiles, your period"""
+  python -c "import orchard; print(orchard.open_ard('{folder / "cubes"}'))"
+  orchard -C {folder / "orchard.yaml"} plan LANDSAT/LC08/C02/T1_L2 -i 94 241 \\
+      --start 2023-04-01 --end 2023-10-01 --freq MS
+  orchard config template -o orchard.yaml    # then: your catalogue, your tiles, your period"""
