@@ -109,7 +109,7 @@ def bolzano_grid():
         name="BOLZANO",
         crs="EPSG:3035",
         ul=(4415000, 2605000),
-        res=(20, 20),
-        size=(256, 256),
+        res=(40, 40),
+        size=(128, 128),
         limits=((0, 3), (0, 3)),
     )
