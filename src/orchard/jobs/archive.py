@@ -2,12 +2,13 @@
 
 An archive comes from somebody else, so that nothing in it is trusted: no absolute path, no ``..``,
 no drive letter, no link, no device, no name twice, and limits on how many files, how many bytes and
-how much more than the archive itself. Every member is checked before a byte of it is written.
+how much more than the archive itself. All members are checked before the first is written.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import stat
 import tarfile
@@ -15,20 +16,23 @@ import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, TypeAlias, cast
 
 from isal import igzip, isal_zlib
 
 from orchard.jobs.errors import ArchiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Limits", "archive_suffix", "member_path", "unpack"]
 
 # Nothing longer is read at once; also the longest header, and the longest padding after the end.
 _CHUNK = 1 << 20
+# Backslashes (a separator elsewhere), control characters, names that are not Unicode.
+_UNSAFE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ def member_path(name: str) -> PurePosixPath:
         name.startswith("/")
         or ".." in parts
         or name[1:2] == ":"  # a drive
-        or any(c == "\\" or ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in name)
+        or _UNSAFE.search(name)
         or len(name) > 1000
         or any(len(part.encode(errors="replace")) > 255 for part in parts)
     )
@@ -134,15 +138,22 @@ def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> list
     """
     suffix = archive_suffix(archive)
     reader = _zip_members if suffix == ".zip" else _tar_members
+    limits = limits or Limits()
     folder.mkdir(parents=True)
     try:
-        with _translated(archive.name):
-            guard = _Guard(limits or Limits(), archive, folder)
-            with archive.open("rb") as raw:
-                return list(_write(reader(raw, suffix), guard, folder))
+        with _translated(archive.name), archive.open("rb") as raw:
+            # The whole archive is looked through before its first file is written.
+            guard = _Guard(limits, archive, folder)
+            for member, _ in reader(raw, suffix):
+                guard.admit(member)
+            raw.seek(0)
+            return list(_write(reader(raw, suffix), _Guard(limits, archive, folder), folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+_Entry: TypeAlias = "tuple[_Member, Callable[[], IO[bytes]]]"
 
 
 class _Guard:
@@ -187,17 +198,15 @@ class _Guard:
                 raise ArchiveError(f"refusing the archive: it holds {what}")
 
 
-def _write(
-    members: Iterable[tuple[_Member, IO[bytes] | None]], guard: _Guard, folder: Path
-) -> Iterator[PurePosixPath]:
-    for member, content in members:
+def _write(entries: Iterable[_Entry], guard: _Guard, folder: Path) -> Iterator[PurePosixPath]:
+    for member, content_of in entries:
         path = guard.admit(member)
-        if path is None or content is None:
+        if path is None:
             continue
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         written = 0
-        with target.open("xb") as file:
+        with content_of() as content, target.open("xb") as file:
             while chunk := content.read(min(_CHUNK, member.size + 1 - written)):
                 written += len(chunk)
                 if written > member.size:
@@ -208,24 +217,34 @@ def _write(
         yield path
 
 
-def _tar_members(raw: IO[bytes], suffix: str) -> Iterator[tuple[_Member, IO[bytes] | None]]:
+def _tar_members(raw: IO[bytes], suffix: str) -> Iterator[_Entry]:
     gz = suffix == ".tgz"
     stream = igzip.IGzipFile(fileobj=raw, mode="rb") if gz else raw  # type: ignore[no-untyped-call]
     modest = _Modest(cast("IO[bytes]", stream))
     with tarfile.open(fileobj=cast("IO[bytes]", modest), mode="r:") as tar:
         while (info := tar.next()) is not None:
-            trouble = None if info.isreg() or info.isdir() else _TAR_KINDS.get(info.type, "special")
+            trouble = (
+                None
+                if info.isreg() or info.isdir()
+                else _TAR_KINDS.get(info.type, "a special file")
+            )
             if info.sparse is not None:
                 trouble = "a sparse file"
-            content = None if trouble or info.isdir() else tar.extractfile(info)
             yield (
                 _Member(name=info.name, size=info.size, folder=info.isdir(), trouble=trouble),
-                content,
+                partial(_content, tar, info),
             )
     # tarfile takes a broken header for the end; the end is a block of zeros. The gzip stream ends
     # with a check sum, which is looked at only when it has been read to its end.
     if not modest.last or any(modest.last) or any(stream.read(_CHUNK)) or stream.read(1):
         raise ArchiveError("the archive is broken or cut short: it has no end")
+
+
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = tar.extractfile(info)
+    if content is None:
+        raise ArchiveError(f"the archive is broken: {info.name[:200]!r} has no content")
+    return content
 
 
 _TAR_KINDS = {
@@ -237,7 +256,7 @@ _TAR_KINDS = {
 }
 
 
-def _zip_members(raw: IO[bytes], _suffix: str) -> Iterator[tuple[_Member, IO[bytes] | None]]:
+def _zip_members(raw: IO[bytes], _suffix: str) -> Iterator[_Entry]:
     with zipfile.ZipFile(raw) as archive:
         for info in archive.infolist():
             member = _Member(
@@ -247,11 +266,7 @@ def _zip_members(raw: IO[bytes], _suffix: str) -> Iterator[tuple[_Member, IO[byt
                 folder=info.is_dir(),
                 trouble=_zip_trouble(info),
             )
-            if member.folder or member.trouble:
-                yield member, None
-                continue
-            with archive.open(info) as content:
-                yield member, content
+            yield member, partial(archive.open, info)
 
 
 def _zip_trouble(info: zipfile.ZipInfo) -> str | None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["download", "expected_hash", "expected_size"]
 
-_CHUNK = 1 << 20
 # A link that has expired meanwhile is asked for again; one that never worked is not.
 _EXPIRED = (400, 401, 403, 404, 410)
 
@@ -134,7 +133,7 @@ class _Transfer:
             with client.stream(self.url, headers) as answer:
                 self._begin(answer, file)
                 # Raw bytes: a store that labels a .tgz "Content-Encoding: gzip" means the file.
-                for chunk in answer.iter_raw(_CHUNK):
+                for chunk in answer.iter_raw():
                     file.write(chunk)
                     self.digest.update(chunk)
                     self.offset += len(chunk)

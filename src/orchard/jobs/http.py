@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin
 
 import httpx
 
@@ -160,9 +161,12 @@ class PlatformClient:
         TransientError
             No connection, a connection that breaks (also while the body is read), 429 or 5xx.
         PlatformError
-            Any other answer than success.
+            Any other answer than success, or a link that is not HTTP.
         """
         what = f"GET {_public(url)}"
+        url = urljoin(str(self.base_url), url)  # a platform may name its own links without a host
+        if not url.startswith(("http://", "https://")):
+            raise PlatformError(f"{what} leads nowhere: it is not an HTTP link")
         with _translated(what), self._http.stream("GET", url, headers=headers) as response:
             if not response.is_success:
                 response.read()

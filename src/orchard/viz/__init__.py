@@ -1,7 +1,7 @@
-"""Looking at data: plots with matplotlib, maps with folium, quicklooks.
+"""Looking at data: plots with matplotlib, maps with folium.
 
 All take plain files, so that results of any origin can be looked at. The names below load on first
-use: a quicklook needs neither matplotlib nor folium.
+use: a plot does not need folium.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from orchard.viz.maps import map_images as map_images
     from orchard.viz.maps import map_quicklooks as map_quicklooks
     from orchard.viz.maps import map_results as map_results
-    from orchard.viz.pictures import write_quicklook as write_quicklook
     from orchard.viz.plots import plot_coverage as plot_coverage
     from orchard.viz.plots import plot_quicklooks as plot_quicklooks
     from orchard.viz.plots import plot_results as plot_results
@@ -29,7 +28,6 @@ _HOME = {
     "plot_coverage": "plots",
     "plot_quicklooks": "plots",
     "plot_results": "plots",
-    "write_quicklook": "pictures",
 }
 
 __all__ = [
@@ -40,7 +38,6 @@ __all__ = [
     "plot_coverage",
     "plot_quicklooks",
     "plot_results",
-    "write_quicklook",
 ]
 
 Paths: TypeAlias = (

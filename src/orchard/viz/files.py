@@ -13,7 +13,7 @@ from orchard.errors import InputError
 if TYPE_CHECKING:
     from orchard.viz import Paths
 
-__all__ = ["QUICKLOOK_FORMATS", "flat_paths", "of_format"]
+__all__ = ["QUICKLOOK_FORMATS", "flat_paths", "names_of", "of_format"]
 
 QUICKLOOK_FORMATS = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 
@@ -44,3 +44,13 @@ def of_format(paths: Iterable[Path], formats: Iterable[str]) -> list[Path]:
         names = ", ".join(path.name for path in paths[:5]) or "no file at all"
         raise InputError(f"no file of format {', '.join(wanted)} is among these: {names}")
     return found
+
+
+def names_of(paths: Iterable[Path]) -> list[str]:
+    """Return names to tell files apart by: without suffix, with the folder where it is needed."""
+    paths = list(paths)
+    stems = [path.stem for path in paths]
+    return [
+        stem if stems.count(stem) == 1 else f"{path.parent.name}/{stem}"
+        for path, stem in zip(paths, stems, strict=True)
+    ]

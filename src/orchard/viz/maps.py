@@ -23,7 +23,7 @@ from orchard.viz.features import (
     pair,
     popup,
 )
-from orchard.viz.files import QUICKLOOK_FORMATS, flat_paths, of_format
+from orchard.viz.files import QUICKLOOK_FORMATS, flat_paths, names_of, of_format
 from orchard.viz.page import Legend, OfflineMap, save_page
 from orchard.viz.pictures import Raster, png, read_for_map, rgba
 from orchard.viz.stretch import Stretch, percentiles
@@ -50,7 +50,8 @@ _AOI = {"color": "#dc2626", "weight": 2, "dashArray": "5, 5", "fillOpacity": 0}
 _BIND = JsCode(
     """
     function (feature, layer) {
-        layer.bindPopup(feature.properties.popup, {maxWidth: 420, className: "orchard-popup"});
+        layer.bindPopup(feature.properties.popup,
+                        {maxWidth: 420, maxHeight: 260, className: "orchard-popup"});
         layer.bindTooltip(feature.properties.tooltip, {sticky: true});
     }
     """
@@ -247,6 +248,7 @@ def _placed(
 ) -> list[_Picture]:
     """Read the pictures; leave out, with a warning, those of which nobody says where they lie."""
     pictures = []
+    stems = names_of(paths)
     for number, (path, partner) in enumerate(zip(paths, partners, strict=True), start=1):
         feature = features[partner] if partner is not None else None
         place = feature_bounds(feature) if feature is not None else None
@@ -257,10 +259,8 @@ def _placed(
                 raise
             warnings.warn(f"left out of the map: {exc}", stacklevel=3)
             continue
-        name = _name(feature, name_column) if feature is not None else ""
-        pictures.append(
-            _Picture(name=f"Image {number} - {name or path.stem}", path=path, raster=raster)
-        )
+        name = (_name(feature, name_column) if feature is not None else "") or stems[number - 1]
+        pictures.append(_Picture(name=f"Image {number} - {name}", path=path, raster=raster))
     if paths and not pictures:
         raise DataError(f"none of the {len(paths)} pictures can be shown")
     return pictures

@@ -36,7 +36,7 @@ _LEAFLET = "xstatic/pkg/leaflet/data"
 _JQUERY = "xstatic/pkg/jquery/data"
 
 _STYLE = """
-.orchard-popup { max-height: 260px; overflow: auto; font: 12px/1.4 sans-serif; }
+.orchard-popup { font: 12px/1.4 sans-serif; }
 .orchard-popup table { border-collapse: collapse; margin-top: 4px; }
 .orchard-popup th { text-align: left; vertical-align: top; padding: 1px 8px 1px 0; color: #555; }
 .orchard-popup td { overflow-wrap: anywhere; padding: 1px 0; }
@@ -104,7 +104,7 @@ class Legend(MacroElement):
     def __init__(self, *, title: str, low: float, high: float, colours: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._name = "Legend"
-        self.texts = [title, f"{low:.4g}", f"{high:.4g}"]
+        self.texts = [title, _number(low), _number(high)]
         self.gradient = f"linear-gradient(to right, {', '.join(colours)})"
 
 
@@ -134,6 +134,10 @@ def save_page(page: folium.Map, target: str | os.PathLike[str]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Rasters read at the size of a screen, on their own grid or on that of a web map; quicklooks.
+"""Rasters read at the size of a screen, on their own grid or on that of a web map.
 
 Overviews are used where a file has them; a 10,000 px raster becomes a picture of about 1,000 px.
 """
@@ -10,29 +10,30 @@ import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
 import rasterio
 from affine import Affine
+from PIL import Image
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
 from orchard.errors import DataError, InputError
-from orchard.viz.stretch import Stretch, gray, percentiles, shades
+from orchard.viz.stretch import Stretch, percentiles, shades
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     Bounds = tuple[float, float, float, float]
 
-__all__ = ["Raster", "png", "read_for_map", "read_for_screen", "rgba", "write_quicklook"]
+__all__ = ["Raster", "png", "read_for_map", "read_for_screen", "rgba"]
 
 # The sphere of web maps (EPSG:3857), and the latitude at which its square world ends.
 _RADIUS = 6378137.0
@@ -147,7 +148,7 @@ def rgba(
     raster: Raster,
     *,
     stretch: Stretch = (2.0, 98.0),
-    cmap: str = "gray",
+    cmap: str = "viridis",
     limits: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
     """Return a raster as colours (y, x, 4); transparent where there is no data.
@@ -159,7 +160,7 @@ def rgba(
     stretch : (lower, upper) or None
         Percentiles that become darkest and lightest, per band; 8-bit values stay as they are.
     cmap : str
-        matplotlib's name of the colours of one band; ``gray`` does without matplotlib.
+        matplotlib's name of the colours of one band.
     limits : (low, high), optional
         Values of one band that become darkest and lightest, instead of `stretch`.
     """
@@ -177,66 +178,10 @@ def rgba(
 
 def png(picture: NDArray[np.uint8]) -> bytes:
     """Encode colours (y, x, 4) as PNG; without the alpha channel where all is opaque."""
-    from PIL import Image
-
     opaque = bool((picture[..., 3] == 255).all())
     buffer = io.BytesIO()
     Image.fromarray(picture[..., :3] if opaque else picture).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def write_quicklook(
-    source: str | os.PathLike[str],
-    path: str | os.PathLike[str],
-    *,
-    bands: Sequence[int] = (1, 2, 3),
-    size: int = 512,
-    stretch: Stretch = (2.0, 98.0),
-    cmap: str = "gray",
-) -> Path:
-    """Write a small picture of a raster, on the raster's own grid.
-
-    Parameters
-    ----------
-    source : path
-        Any raster.
-    path : path
-        A ``.png`` (transparent where there is no data) or ``.jpg`` (black there) file.
-    bands : sequence of int
-        Three bands, red, green and blue, or one; counted from 1.
-    size : int
-        Pixels of the longer side, at most.
-    stretch, cmap
-        See `rgba`.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    DataError
-        The raster cannot be read.
-    InputError
-        It has no such bands, or `path` has another suffix.
-    """
-    from PIL import Image
-
-    target = Path(path)
-    picture = rgba(read_for_screen(Path(source), bands, size), stretch=stretch, cmap=cmap)
-    if target.suffix.lower() == ".png":
-        content = png(picture)
-    elif target.suffix.lower() in (".jpg", ".jpeg"):
-        buffer = io.BytesIO()
-        visible = picture[..., :3] * (picture[..., 3:] > 0).astype("uint8")
-        Image.fromarray(visible).save(buffer, "JPEG", quality=85)
-        content = buffer.getvalue()
-    else:
-        raise InputError(f"a quicklook is a .png or a .jpg file, not {target.name}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
-    return target
 
 
 @contextmanager
@@ -345,10 +290,6 @@ def _degrees(source: Any) -> tuple[float, Bounds]:
 
 def _coloured(shade: NDArray[np.uint8], cmap: str) -> NDArray[np.uint8]:
     """Return one band of shades (y, x) in the colours of a map (3, y, x)."""
-    if cmap == "gray":
-        return gray(shade)
-    import matplotlib as mpl
-
     try:
         table = (mpl.colormaps[cmap](np.arange(256))[:, :3] * 255).round().astype("uint8")
     except KeyError as exc:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rasterio.plot import show
 
 from orchard.errors import InputError
-from orchard.viz.files import QUICKLOOK_FORMATS, flat_paths, of_format
+from orchard.viz.files import QUICKLOOK_FORMATS, flat_paths, names_of, of_format
 from orchard.viz.pictures import Raster, read_for_screen, rgba
 from orchard.viz.stretch import Stretch, percentiles
 
@@ -85,6 +85,7 @@ def plot_results(
     for path, name, ax in zip(paths, names, axes, strict=False):
         raster = read_for_screen(path, bands, size)
         _plot(raster, ax, stretch, {"title": name, **kwargs})
+        _fit_title(ax, max(figsize[0], 1) / columns)
     for ax in axes:
         ax.set_axis_off()
     return _shown(figure)
@@ -164,7 +165,7 @@ class _Figure(Figure):
 
 def _titles(titles: Sequence[str] | str | None, paths: Sequence[Path]) -> list[str]:
     if titles is None:
-        return [path.stem for path in paths]
+        return names_of(paths)
     names = [titles] if isinstance(titles, str) else list(titles)
     if len(names) != len(paths):
         raise InputError(f"{len(names)} titles for {len(paths)} files: give one for each file")
@@ -204,6 +205,13 @@ def _plot(raster: Raster, ax: Axes, stretch: Stretch, kwargs: dict[str, Any]) ->
     show(values, ax=ax, **kwargs)
     if ax.images:
         ax.figure.colorbar(ax.images[-1], ax=ax, shrink=0.6)
+
+
+def _fit_title(ax: Axes, width: float) -> None:
+    """Make a title small enough for its axes, `width` inches wide: names of results are long."""
+    letters = max(1, len(ax.get_title()))
+    points = width * 72 / (0.7 * letters)  # a bold letter is about 0.7 of its height wide
+    ax.title.set_fontsize(min(12.0, max(5.0, points)))
 
 
 def _extent(raster: Raster) -> tuple[float, float, float, float]:

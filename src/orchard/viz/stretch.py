@@ -1,4 +1,4 @@
-"""From values to shades: percentile stretch, transparency, colours (pure)."""
+"""From values to shades: percentile stretch (pure)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Limits", "Stretch", "gray", "percentiles", "shades"]
+__all__ = ["Limits", "Stretch", "percentiles", "shades"]
 
 Limits: TypeAlias = "tuple[float, float]"
 Stretch: TypeAlias = "tuple[float, float] | None"
@@ -57,8 +57,3 @@ def shades(values: NDArray[np.generic], limits: Sequence[Limits]) -> NDArray[np.
         scaled = (band.astype("float32") - low) * (255.0 / (high - low))
         target[...] = np.nan_to_num(scaled, nan=0.0).clip(0, 255).round()
     return out
-
-
-def gray(shade: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return one band of shades (y, x) as red, green and blue (3, y, x)."""
-    return np.broadcast_to(shade, (3, *shade.shape))
