@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -13,6 +12,9 @@ from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
 
 from orchard.preard import ImageMetadata, expected_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NODATA = 0
 QA = {

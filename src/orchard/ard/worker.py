@@ -329,7 +329,7 @@ def _slices(ndim: int, axis: int, shift: int) -> tuple[tuple[slice, ...], tuple[
 
 def _equals(pixels: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
     if pixels.dtype.kind == "f" and np.isnan(nodata):
-        return np.isnan(pixels)
+        return np.asarray(np.isnan(pixels))
     return np.asarray(pixels == nodata)
 
 

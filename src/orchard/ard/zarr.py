@@ -35,6 +35,8 @@ __all__ = ["ZarrWriter", "crc32c"]
 
 _ABSENT = 2**64 - 1
 _LEVEL = 1
+# Blosc's own choice of block suits the L1 cache; a larger one is twice as fast here, and smaller.
+_BLOSC_BLOCK = 2**20
 _PROJ = {
     "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f",
     "schema_url": "https://raw.githubusercontent.com/zarr-conventions/proj/refs/tags/v1/schema.json",
@@ -97,12 +99,12 @@ class _ShardWriter:
         whole = np.ascontiguousarray(chunk)
         if self.level is None:
             return whole.tobytes()
-        return bytes(blosc.compress(whole, b"zstd", self.level, _shuffle(whole.dtype)))
+        bits = blosc.BITSHUFFLE if _shuffled(whole.dtype) else blosc.NOSHUFFLE
+        return bytes(blosc.compress(whole, b"zstd", self.level, bits, _BLOSC_BLOCK))
 
 
-def _shuffle(dtype: np.dtype[Any]) -> int:
-    """Blosc's code: 1 shuffles bytes, 0 does not (numbers of one byte have nothing to shuffle)."""
-    return int(dtype.itemsize > 1)
+def _shuffled(dtype: np.dtype[Any]) -> bool:
+    return dtype.itemsize > 1
 
 
 class ZarrWriter:
@@ -171,7 +173,8 @@ class ZarrWriter:
                 typesize=dtype.itemsize,
                 cname="zstd",
                 clevel=min(self._level, 9),
-                shuffle="shuffle" if _shuffle(dtype) else "noshuffle",
+                shuffle="bitshuffle" if _shuffled(dtype) else "noshuffle",
+                blocksize=_BLOSC_BLOCK,
             )
         group.create_array(
             name,
