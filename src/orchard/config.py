@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .stores import Store
     from .tracker import Tracker
 
-__all__ = ["Config", "find_config", "load_config", "template"]
+__all__ = ["Config", "find_config", "has_config", "load_config", "template"]
 
 ENVIRONMENT = "ORCHARD_CONFIG"
 DEFAULT = "orchard.yaml"
@@ -266,6 +266,11 @@ class _Lines:
             else:
                 break
         return line
+
+
+def has_config(path: str | os.PathLike[str] | None = None) -> bool:
+    """Whether a configuration file is named (by `path` or ``$ORCHARD_CONFIG``) or here."""
+    return bool(path or os.environ.get(ENVIRONMENT)) or Path(DEFAULT).is_file()
 
 
 def find_config(path: str | os.PathLike[str] | None = None) -> Path:

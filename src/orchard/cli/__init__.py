@@ -6,29 +6,37 @@ Nothing heavy is imported before a command runs, so that ``orchard --help`` answ
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchard import __version__
 
-from . import commands_config, commands_convert, commands_delivery, commands_demo, commands_orders
-from .common import Group, State, report_errors
+from . import (
+    commands_config,
+    commands_console,
+    commands_convert,
+    commands_delivery,
+    commands_demo,
+    commands_orders,
+    commands_status,
+)
+from .common import State
+from .errors import report_errors
+from .plugins import PluginGroup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["cli", "main"]
 
-_PLUGINS = "orchard.plugins"
-
 EPILOG = """\b
 Exit codes:
   0    done
   1    it could not be done: the message says why
-  2    the command line cannot be meant
-  3    a part was done: what failed is named
+  2    what was said cannot be meant: on the command line, in the configuration
+  3    a part was done, or an order is not done: what failed is named
   130  interrupted; nothing is lost, the message says how to go on
 
 \b
@@ -42,52 +50,40 @@ Example, the whole way of an order:
 """
 
 
-class _Root(Group):
-    """The commands of this package, and those that others add through entry points."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *(p.name for p in _plugins())})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
-        for plugin in _plugins():
-            if plugin.name == cmd_name:
-                loaded: Any = plugin.load()
-                return loaded if isinstance(loaded, click.Command) else None
-        return None
-
-
-def _plugins() -> Sequence[Any]:
-    return tuple(entry_points(group=_PLUGINS))
-
-
-@click.group(cls=_Root, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=PluginGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "-C",
     "--config",
+    "--config_file",
     "config_file",
     envvar="ORCHARD_CONFIG",
     type=click.Path(dir_okay=False),
     help="Configuration file; else $ORCHARD_CONFIG, else orchard.yaml in this folder.",
 )
 @click.option("-v", "--verbose", count=True, help="Say more; twice: all that can be said.")
-@click.option("-q", "--quiet", is_flag=True, help="Say only what was asked for.")
+@click.option("-q", "--quiet", is_flag=True, help="Give the results and errors alone.")
 @click.version_option(__version__, prog_name="orchard")
 @click.pass_context
 def cli(ctx: click.Context, config_file: str | None, verbose: int, quiet: bool) -> None:
     """Order, track and deliver analysis-ready satellite data."""
-    ctx.obj = State(config_file=config_file, verbose=verbose, quiet=quiet)
-    ctx.obj.configure_logging()
+    if verbose and quiet:
+        raise click.UsageError("-v and -q say the opposite of each other")
+    state = ctx.obj = State(config_file=config_file, verbose=verbose, quiet=quiet)
+    _show_warnings(state)
+    if verbose:
+        _show_log(verbose)
 
 
 for _module in (
     commands_config,
     commands_orders,
+    commands_status,
     commands_delivery,
     commands_convert,
     commands_demo,
+    commands_console,
 ):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
@@ -95,4 +91,30 @@ for _module in (
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    sys.exit(report_errors(lambda: cli.main(args=args, standalone_mode=False)))
+    with warnings.catch_warnings():
+        code = report_errors(lambda: cli.main(args=args, standalone_mode=False))
+    sys.exit(code)
+
+
+def _show_warnings(state: State) -> None:
+    """Show what concerns the user as one line; what concerns programmers only with -vv."""
+
+    def show(message: Warning | str, *where: Any, **more: Any) -> None:
+        del where, more
+        state.say(f"Warning: {message}")
+
+    warnings.simplefilter("default" if state.verbose > 1 else "ignore")
+    warnings.simplefilter("default", UserWarning)
+    warnings.showwarning = show
+
+
+def _show_log(verbose: int) -> None:
+    """Let through what Orchard logs (-v), and what everybody logs (-vv)."""
+    import logging
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose > 1 else logging.WARNING,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("orchard").setLevel(logging.DEBUG if verbose > 1 else logging.INFO)

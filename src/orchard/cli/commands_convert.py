@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .common import ExecutorCommand, State, example, executor_option
+from .common import Executor, ExecutorCommand, State, example, executor_option
 
 __all__ = ["COMMANDS"]
 
@@ -35,35 +35,35 @@ def convert(
     preard: tuple[Path, ...],
     dest: str | None,
     format_: str | None,
-    executor: tuple[str, int | None] | None,
+    executor: Executor | None,
     overwrite: bool,
     skip_metadata: bool,
 ) -> None:
-    """Convert pre-ARD (image metadata files, or folders of them) to cubes; print their paths.
+    """Convert pre-ARD to cubes; print their paths.
 
-    Needs no configuration: without one the cubes go to this folder, as NetCDF.
+    PREARD are image metadata files, or folders of them. Needs no
+    configuration: without one the cubes go to this folder, as NetCDF.
     """
     from orchard.ard import convert as run
 
     configured = state.config_or_none()
     ard = configured.ard if configured else None
-    kind, workers = executor or ("threads", None)
-    for source in preard:
-        total = len(list(source.glob("*.json"))) if source.is_dir() else 1
-        with state.progress("Converting", total) as callback:
-            made = run(
-                source,
-                dest or (ard.destination if ard else "."),
-                format_ or (ard.format if ard else "netcdf"),
-                executor=kind,
-                workers=workers or 2,
-                overwrite=overwrite,
-                skip_metadata=skip_metadata,
-                encoding=ard.encoding if ard else None,
-                callback=callback,
-            )
-        for path in made:
-            click.echo(path)
+    chosen = executor or Executor(kind="threads")
+    total = sum(len(list(p.rglob("*.json"))) if p.is_dir() else 1 for p in preard)
+    with state.progress("Converting", total) as callback:
+        made = run(
+            preard,
+            dest or (ard.destination if ard else "."),
+            format_ or (ard.format if ard else "netcdf"),
+            executor=chosen.kind,
+            workers=chosen.workers or 2,
+            overwrite=overwrite,
+            skip_metadata=skip_metadata,
+            encoding=ard.encoding if ard else None,
+            callback=callback,
+        )
+    for path in made:
+        click.echo(path)
 
 
 COMMANDS = (convert,)

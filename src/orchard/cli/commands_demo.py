@@ -19,7 +19,7 @@ __all__ = ["COMMANDS"]
     "demo",
     epilog=example(
         "orchard demo --dest demo",
-        "orchard demo --catalog https://earth-search.aws.element84.com/v1 \\\\",
+        "orchard demo --catalog https://earth-search.aws.element84.com/v1 \\",
         "    --collection COPERNICUS/S2_SR_HARMONIZED --bbox 11.30 46.47 11.36 46.50",
     ),
 )
@@ -45,7 +45,11 @@ def demo(
     start: str,
     end: str,
 ) -> None:
-    """Plan, submit, wait, download, convert and clean an order; leave cubes and pictures."""
+    """Go the whole way of an order; leave cubes and pictures.
+
+    Plan, submit, wait, download, convert and clean, on an archive made on the spot or on a
+    real catalogue.
+    """
     from orchard.demo.run import Place, run_demo
 
     place = None

@@ -1,4 +1,4 @@
-"""What the commands share: the configuration, progress, errors and exit codes, common options."""
+"""What the commands share: the configuration, progress, and options of several of them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ if TYPE_CHECKING:
     from orchard.config import Config
 
 __all__ = [
+    "FAILED",
     "INTERRUPTED",
     "PARTLY",
+    "USAGE",
+    "Executor",
     "ExecutorCommand",
     "Group",
     "State",
     "example",
     "executor_option",
     "name_argument",
-    "report_errors",
+    "names_argument",
 ]
 
 FAILED, USAGE, PARTLY, INTERRUPTED = 1, 2, 3, 130
+"""Exit codes, beside 0; the help of `orchard` says what they mean."""
 
 
 class Group(click.Group):
@@ -47,103 +51,56 @@ class State:
     quiet: bool = False
 
     def config(self) -> Config:
-        """Read the configuration; its warnings become lines on the error stream."""
-        import warnings
-
+        """Read the configuration."""
         from orchard.config import load_config
 
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            config = load_config(self.config_file)
-        for warning in caught:
-            self.say(f"Warning: {warning.message}")
-        return config
+        return load_config(self.config_file)
 
     def config_or_none(self) -> Config | None:
-        """Read the configuration where there is one."""
-        from orchard.config import find_config
-        from orchard.errors import ConfigError
+        """Read the configuration; None when there is none and none was named."""
+        from orchard.config import has_config
 
-        try:
-            find_config(self.config_file)
-        except ConfigError:
-            if self.config_file:
-                raise
-            return None
-        return self.config()
+        return self.config() if has_config(self.config_file) else None
 
     def say(self, text: str) -> None:
         """Tell what is going on, on the error stream: results alone go to the output."""
         if not self.quiet:
             click.echo(text, err=True)
 
-    def configure_logging(self) -> None:
-        """Let the libraries' log through as -v asks."""
-        if self.verbose:
-            import logging
-
-            level = logging.DEBUG if self.verbose > 1 else logging.INFO
-            logging.basicConfig(
-                level=level,
-                stream=sys.stderr,
-                format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            )
-
     @contextlib.contextmanager
     def progress(self, label: str, total: float) -> Iterator[Callable[..., None] | None]:
-        """Show a progress bar on a terminal; give the callback that moves it."""
-        if self.quiet or not sys.stderr.isatty():
+        """Give the callback that shows progress: a bar on a terminal, or a line a step with -v."""
+        if self.verbose:
+            yield lambda item, n_steps: click.echo(f"{label}: {item} (+{n_steps:.3g})", err=True)
+        elif self.quiet or not sys.stderr.isatty():
             yield None
-            return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[item]}", style="dim"),
-            console=Console(stderr=True),
-        )
-        with bar:
-            task = bar.add_task(label, total=total, item="")
-            yield lambda item, n_steps: bar.update(task, advance=n_steps, item=str(item))
+        else:
+            with _bar(label, total) as callback:
+                yield callback
 
 
-def report_errors(run: Callable[[], Any]) -> int:
-    """Run a command line; turn what it raises into a message and an exit code."""
-    from orchard.errors import BulkError, OrchardError
+@contextlib.contextmanager
+def _bar(label: str, total: float) -> Iterator[Callable[..., None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    try:
-        result = run()
-    except click.exceptions.Abort:
-        click.echo("Interrupted", err=True)
-        return INTERRUPTED
-    except click.exceptions.Exit as leave:
-        return leave.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except KeyboardInterrupt:
-        click.echo("Interrupted", err=True)
-        return INTERRUPTED
-    except BulkError as error:
-        click.echo(f"Error: {error}", err=True)
-        return PARTLY
-    except OrchardError as error:
-        click.echo(f"Error: {error}", err=True)
-        return FAILED
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left
-        return 0
-    return result if isinstance(result, int) else 0
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[item]}", style="dim", markup=False),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task(label, total=total, item="")
+        yield lambda item, n_steps: bar.update(task, advance=n_steps, item=str(item))
 
 
 def example(*lines: str) -> str:
@@ -151,52 +108,72 @@ def example(*lines: str) -> str:
     return "\b\n" + "\n".join(["Example:", *(f"  {line}" for line in lines)])
 
 
-name_argument = click.argument("name")
+def _order_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Take the file name of an order's record for its name, too."""
+    del ctx, param
+    return value.removesuffix(".json")
+
+
+name_argument = click.argument("name", callback=_order_name)
+names_argument = click.argument(
+    "names",
+    nargs=-1,
+    metavar="[NAME]...",
+    callback=lambda ctx, param, values: tuple(_order_name(ctx, param, v) for v in values),
+)
 
 
 class ExecutorCommand(click.Command):
     """A command whose ``--executor`` takes one word or two: ``threads``, ``threads 4``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Join the two words."""
-        joined: list[str] = []
-        words = iter(args)
-        for word in words:
+        """Join the two words into one, as click's options have a fixed number of them."""
+        words, joined = list(args), []
+        while words:
+            word = words.pop(0)
+            if word == "--executor" and words:
+                kind = words.pop(0)
+                number = words.pop(0) if words and _is_number(words[0]) else ""
+                word = f"--executor={kind} {number}".rstrip()
+            elif word == "--":
+                joined += [word, *words]
+                break
             joined.append(word)
-            if word == "--executor":
-                kind = next(words, None)
-                if kind is not None:
-                    joined.append(kind)
-                    after = next(words, None)
-                    if after is not None and (after.isdigit() or _is_address(after)):
-                        joined[-1] = f"{kind} {after}"
-                    elif after is not None:
-                        joined.append(after)
         return super().parse_args(ctx, joined)
 
 
-def _is_address(word: str) -> bool:
-    host, _, port = word.rpartition(":")
-    return bool(host) and port.isdigit() and "/" not in host.replace("tcp://", "")
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.lstrip("-").isdigit()
 
 
-class _Executor(click.ParamType[Any]):
+@dataclass(frozen=True, kw_only=True)
+class Executor:
+    """What ``--executor`` said: ``kind``, and how many ``workers`` if it said so."""
+
+    kind: str
+    workers: int | None = None
+
+
+class _ExecutorType(click.ParamType[Any]):
     name = "KIND [N]"
+    kinds = ("synchronous", "threads", "processes")
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, int | None]:
-        if isinstance(value, tuple):
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Executor:
+        if isinstance(value, Executor):
             return value
         kind, _, number = str(value).partition(" ")
-        if kind not in ("synchronous", "threads", "processes"):
-            self.fail(f"unknown executor {kind!r}: synchronous, threads or processes", param, ctx)
-        if number and not number.isdigit():
-            self.fail(f"{number!r} is not a number of workers", param, ctx)
-        return kind, int(number) if number else None
+        if kind not in self.kinds:
+            self.fail(f"unknown executor {kind!r}: {', '.join(self.kinds)}", param, ctx)
+        if number and int(number) < 1:
+            self.fail(f"{number} workers: there must be at least 1", param, ctx)
+        return Executor(kind=kind, workers=int(number) if number else None)
 
 
 executor_option = click.option(
     "--executor",
-    type=_Executor(),
+    type=_ExecutorType(),
     metavar="KIND [N]",
     help="Where the work is done: synchronous, threads N or processes N.",
 )

@@ -1,0 +1,83 @@
+"""Commands about delivery: download and clean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import PARTLY, State, example, name_argument
+
+if TYPE_CHECKING:
+    from orchard.tracker import Tracker
+    from orchard.tracking import TrackingInfo
+
+__all__ = ["COMMANDS"]
+
+
+@click.command("download", epilog=example("orchard download NAME --dest downloads --update"))
+@name_argument
+@click.option(
+    "--dest",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Root folder: the order gets a folder of its name in it. Default: here.",
+)
+@click.option(
+    "--update", "update_", is_flag=True, help="Ask the engine for the tasks' states first."
+)
+@click.option("--overwrite", is_flag=True, help="Download again what is there, whole and verified.")
+@click.option(
+    "--clean",
+    "clean_",
+    is_flag=True,
+    help="Then delete the order from the store, if it is done and all is here.",
+)
+@click.pass_obj
+def download(
+    state: State, name: str, dest: Path, update_: bool, overwrite: bool, clean_: bool
+) -> int:
+    """Download an order's images and metadata, verified.
+
+    Goes on with what an interrupted download has left. Prints the folder.
+    """
+    tracker = state.config().get_tracker()
+    info = tracker.update(name) if update_ else tracker.read(name)
+    folder = dest / info.name
+    with state.progress("Downloading", len(info.orders)) as callback:
+        files = tracker.download(info, folder, overwrite=overwrite, callback=callback)
+    state.say(f"{sum(map(len, files.values()))} files of {len(files)} tasks are in {folder}")
+    click.echo(folder)
+    if clean_ and not info.complete:
+        click.echo(
+            f"Not cleaned: the order is not done. 'orchard run {info.name}' or "
+            f"'orchard status update {info.name}' goes on with it",
+            err=True,
+        )
+        return PARTLY
+    if clean_:
+        _clean(state, tracker, info, keep_tracking=False)
+    return 0
+
+
+@click.command("clean", epilog=example("orchard clean NAME --keep-tracking"))
+@name_argument
+@click.option("--keep-tracking", is_flag=True, help="Keep the order's record.")
+@click.pass_obj
+def clean(state: State, name: str, keep_tracking: bool) -> None:
+    """Delete an order from the store.
+
+    Its images, their metadata and, at last, its record: exactly these.
+    """
+    tracker = state.config().get_tracker()
+    _clean(state, tracker, tracker.read(name), keep_tracking=keep_tracking)
+
+
+def _clean(state: State, tracker: Tracker, info: TrackingInfo, *, keep_tracking: bool) -> None:
+    with state.progress("Cleaning", len(info.orders)) as callback:
+        cleaned = tracker.clean(info, None if keep_tracking else info.name, callback)
+    state.say(f"Deleted {sum(map(len, cleaned.values()))} files of {len(cleaned)} tasks")
+
+
+COMMANDS = (download, clean)
