@@ -81,7 +81,7 @@ def test_somebody_elses_write_is_not_taken_for_ones_own(server, fresh):
 
 @pytest.mark.parametrize("fault", [429, 500, 503, "dropped"])
 def test_transient_failures_are_retried(server, fresh, tmp_path, fault):
-    store = fresh(server)
+    store = fresh(server, retry_config={"backoff": {"init_backoff": 0.01}})
     server.faults.plan = [("PUT", fault), ("PUT", fault), ("GET", fault), ("DELETE", fault)]
     store.put("a", b"1")
     assert store.get("a")[0] == b"1"

@@ -178,10 +178,19 @@ def test_a_write_whose_answer_is_lost_makes_one_file(drive, store, faults, fault
     assert store.get("folder/a")[0] == b"3"
 
 
+@pytest.fixture
+def _small_chunks(monkeypatch):
+    import orchard.stores.gdrive_api as api
+
+    monkeypatch.setattr(api, "_SIMPLE", 100_000)
+    monkeypatch.setattr(api, "_CHUNK", 2 * 256 * 1024)
+
+
+@pytest.mark.usefixtures("_small_chunks")
 @pytest.mark.parametrize("fault", ["lost", "dropped", 503, 429])
 @pytest.mark.parametrize("before", [0, 1, 2])
 def test_an_upload_in_chunks_goes_on_after_a_failure(drive, store, faults, tmp_path, fault, before):
-    content = bytes(range(256)) * (20 * 2**12)
+    content = bytes(range(256)) * (5 * 2**10)  # two and a half chunks
     (tmp_path / "source").write_bytes(content)
     store.put("first", b"so that the folder is there")
     faults.plan = [("POST", fault)] + [("PUT", "lost")] * before + [("PUT", fault)]
@@ -193,10 +202,11 @@ def test_an_upload_in_chunks_goes_on_after_a_failure(drive, store, faults, tmp_p
     assert len([f for f in drive[1].files.values() if f.name == "large"]) == 1
 
 
+@pytest.mark.usefixtures("_small_chunks")
 def test_an_upload_whose_session_is_forgotten_starts_anew(drive, store, faults, tmp_path):
-    (tmp_path / "source").write_bytes(bytes(20 * 2**20))
+    (tmp_path / "source").write_bytes(bytes(2**20))
     faults.plan = [("PUT", 404)]
-    assert store.put("large", tmp_path / "source").size == 20 * 2**20
+    assert store.put("large", tmp_path / "source").size == 2**20
     faults.plan = [("PUT", 404)] * 3
     with pytest.raises(StoreError, match="forgotten the upload"):
         store.put("large", tmp_path / "source")

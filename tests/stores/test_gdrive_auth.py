@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import logging
 import os
 import stat
 import threading
@@ -150,8 +153,7 @@ def google():
 
 
 @pytest.fixture
-def client_secrets(google, tmp_path, monkeypatch):
-    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")  # the test's server has no TLS
+def client_secrets(google, tmp_path):
     path = tmp_path / "client.json"
     client = {
         "client_id": "an-id",
@@ -180,20 +182,30 @@ def _browse(change):
     return show, threads
 
 
-def test_logging_in_through_a_browser(google, client_secrets, tmp_path):
+def test_logging_in_through_a_browser(google, client_secrets, tmp_path, caplog):
     google.answers = [
         (
             200,
             {"access_token": "t", "refresh_token": "r", "token_type": "Bearer", "expires_in": 9},
         )
     ]
-    show, threads = _browse(lambda state: f"?state={state}&code=the-code")
+    browse, threads = _browse(lambda state: f"?state={state}&code=the-code")
+    shown = []
+
+    def show(url):
+        shown.append({k: v[0] for k, v in parse_qs(urlsplit(url).query).items()})
+        browse(url)
+
+    caplog.set_level(logging.DEBUG)
     path = auth.login_loopback(client_secrets, show=show)
     threads[0].join()
+    assert SECRET not in caplog.text
+    assert (shown[0]["scope"], shown[0]["access_type"]) == (auth.SCOPE, "offline")
+    digest = hashlib.sha256(google.asked[0][1]["code_verifier"].encode()).digest()
+    assert shown[0]["code_challenge"] + "=" == base64.urlsafe_b64encode(digest).decode()
     assert path == tmp_path / "configuration" / "orchard" / "gdrive-token.json"
     assert _mode(path) == 0o600
     assert google.asked[0][1]["code"] == "the-code"
-    assert google.asked[0][1]["code_verifier"]
     assert auth.load_credentials().refresh_token == "r"
 
 

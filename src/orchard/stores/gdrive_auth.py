@@ -1,7 +1,8 @@
 """Who one is to Google Drive: service accounts, token files, and logging in without a browser here.
 
 Two ways to log in, both with the client secrets of a desktop (loopback) or limited-input (device)
-application of one's own Google Cloud project:
+application of one's own Google Cloud project. OAuth is spoken here, not through oauthlib, which
+logs what it sends.
 
 - `login_loopback`: one opens an address in a browser on this machine (or through an SSH tunnel),
   which comes back to a port of this machine. Sees all of one's Drive.
@@ -11,6 +12,8 @@ application of one's own Google Cloud project:
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import secrets
@@ -174,22 +177,44 @@ def login_loopback(
     Path
         The token file.
     """
-    from google_auth_oauthlib.flow import Flow
-
-    config = _client_config(client_secrets)
+    client = _client(client_secrets)
+    state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     with HTTPServer(("127.0.0.1", port), _Answer) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
-        flow = Flow.from_client_config(config, scopes=[SCOPE], redirect_uri=address)
-        url, state = flow.authorization_url(access_type="offline", prompt="consent")
-        show(url)
+        show(_authorization_url(client, address, state=state, verifier=verifier))
         answer = _wait(server, timeout)
     if answer.get("state") != state or "code" not in answer:
         raise AccessError(f"the login was not completed ({answer.get('error', 'no code came')})")
-    try:
-        flow.fetch_token(code=answer["code"])
-    except Exception as exc:  # noqa: BLE001 - oauthlib and requests share no base
-        raise AccessError(f"Google refused the login: {Redactor()(str(exc))}") from None
-    return _keep(flow.credentials, token_file)
+    grant = {
+        "client_id": client["client_id"],
+        "client_secret": client.get("client_secret", ""),
+        "code": answer["code"],
+        "code_verifier": verifier,
+        "grant_type": "authorization_code",
+        "redirect_uri": address,
+    }
+    token = _post(client["token_uri"], grant)
+    if "access_token" not in token:
+        raise AccessError(f"Google refused the login: {token.get('error', 'unknown')}")
+    return _keep(token, client, SCOPE, token_file)
+
+
+def _authorization_url(client: dict[str, Any], address: str, *, state: str, verifier: str) -> str:
+    """Where the user agrees; the verifier's hash binds the code to us (RFC 7636)."""
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+    query = {
+        "response_type": "code",
+        "client_id": client["client_id"],
+        "redirect_uri": address,
+        "scope": SCOPE,
+        "state": state,
+        "code_challenge": challenge.decode().rstrip("="),
+        "code_challenge_method": "S256",
+        # Without these there is no refresh token, and the login lasts an hour.
+        "access_type": "offline",
+        "prompt": "consent",
+    }
+    return f"{client['auth_uri']}?{urlencode(query)}"
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -248,26 +273,23 @@ def login_device(
     Path
         The token file.
     """
-    client = next(iter(_client_config(client_secrets).values()))
-    identity = {"client_id": client["client_id"], "client_secret": client.get("client_secret", "")}
+    client = _client(client_secrets)
     code = _post(device_uri, {"client_id": client["client_id"], "scope": DEVICE_SCOPE})
     if "device_code" not in code:
         raise AccessError(f"Google gives no code: {code.get('error', 'unknown')}")
     show(code.get("verification_url") or code["verification_uri"], code["user_code"])
     interval = float(code.get("interval", 5))
-    grant = {**identity, "device_code": code["device_code"], "grant_type": _DEVICE_GRANT}
+    grant = {
+        "client_id": client["client_id"],
+        "client_secret": client.get("client_secret", ""),
+        "device_code": code["device_code"],
+        "grant_type": _DEVICE_GRANT,
+    }
     for _ in range(int(float(code.get("expires_in", 1800)) / interval) + 1):
         sleep(interval)
         token = _post(client["token_uri"], grant)
         if "access_token" in token:
-            credentials = Credentials(
-                token["access_token"],
-                refresh_token=token.get("refresh_token"),
-                token_uri=client["token_uri"],
-                scopes=[DEVICE_SCOPE],
-                **identity,
-            )
-            return _keep(credentials, token_file)
+            return _keep(token, client, DEVICE_SCOPE, token_file)
         if token.get("error") == "slow_down":
             interval += 5
         elif token.get("error") != "authorization_pending":
@@ -287,15 +309,26 @@ def _post(uri: str, fields: dict[str, str]) -> dict[str, Any]:
         connection.close()
 
 
-def _client_config(path: Path) -> dict[str, Any]:
+def _client(path: Path) -> dict[str, Any]:
+    """The OAuth client of a client secrets file."""
     config = _read_json(path)
     client = config.get("installed") or config.get("web")
     if not isinstance(client, dict) or not {"client_id", "token_uri", "auth_uri"} <= client.keys():
         raise AccessError(f"{path} does not hold the secrets of an OAuth client")
-    return config
+    return client
 
 
-def _keep(credentials: Any, token_file: Path | None) -> Path:
+def _keep(
+    token: dict[str, Any], client: dict[str, Any], scope: str, token_file: Path | None
+) -> Path:
     path = token_file or default_token_file()
+    credentials = Credentials(
+        token["access_token"],
+        refresh_token=token.get("refresh_token"),
+        token_uri=client["token_uri"],
+        client_id=client["client_id"],
+        client_secret=client.get("client_secret", ""),
+        scopes=[scope],
+    )
     write_token(path, credentials)
     return path
