@@ -206,15 +206,14 @@ def _spread(work: Callable[[T], None], jobs: Iterator[T], workers: int) -> None:
 def _save_metadata(task: TaskFiles, store: Store) -> Path | None:
     """Save a task's image metadata with what the order's record says of the task."""
     try:
-        document = read_metadata(task, store).to_dict()
+        document = read_metadata(task, store).raw
     except NotFoundError:
         if task.status.state is State.EMPTY:
             return None  # ordered without metadata of empty tasks
         raise
-    document["task"]["status"] = {
-        **(document["task"].get("status") or {}),
-        **task.status.to_dict(),
-    }
+    recorded = document["task"]
+    status = {**(recorded.get("status") or {}), **task.status.to_dict()}
+    document = {**document, "task": {**recorded, "status": status}}
     path = task.folder / task.metadata
     part = path.with_name(f".{path.name}.part")
     try:
@@ -222,7 +221,8 @@ def _save_metadata(task: TaskFiles, store: Store) -> Path | None:
         part.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
     except OSError as error:
         raise AccessError(f"{path} cannot be written: {error.strerror}") from error
-    commit(part, path)
+    # Written anew by each download, so it is not worth a flush to the disk.
+    commit(part, path, flush=False)
     return path
 
 

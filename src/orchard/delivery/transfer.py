@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import random
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DiskFullError", "Transfer", "commit", "is_whole"]
 
+_PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part", re.DOTALL)
 _PERMANENT = (AccessError, NotFoundError, ConflictError)
 
 
@@ -63,6 +65,7 @@ class Transfer:
     tries: int = 6
     backoff: float = 0.5
     stopping: threading.Event = field(default_factory=threading.Event)
+    _parts: _Parts = field(default_factory=lambda: _Parts())  # noqa: PLW0108 - defined below
 
     def fetch(self, file: File) -> Path:
         """Fetch a file, verify it and give it its name.
@@ -79,7 +82,7 @@ class Transfer:
         if not self.overwrite and is_whole(file.path, file.info):
             return file.path
         part = file.path.with_name(f".{file.path.name}.{_tag(file)}.part")
-        self._discard_others(part, file.path)
+        self._parts.keep_only(part, file.path)
         failed = 0
         while True:
             before = _size(part)
@@ -93,7 +96,8 @@ class Transfer:
                 if not _may_pass(error) or failed >= self.tries:
                     raise
             else:
-                commit(part, file.path)
+                # What a power failure tears, the next download finds by its checksum.
+                commit(part, file.path, flush=not _has_checksum(file.info))
                 return file.path
             wait = self.backoff * 2 ** min(failed, 6)
             if self.stopping.wait(random.uniform(0, wait)):  # noqa: S311 - no secret
@@ -127,16 +131,36 @@ class Transfer:
                 key=file.key,
             )
 
-    @staticmethod
-    def _discard_others(part: Path, path: Path) -> None:
-        """Delete the parts of other versions of a file."""
+
+class _Parts:
+    """The parts that earlier downloads left in each folder; each is listed once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[Path, dict[str, list[str]]] = {}
+
+    def keep_only(self, part: Path, path: Path) -> None:
+        """Delete the parts of other versions of a file, and make its folder."""
+        folder = path.parent
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for other in path.parent.glob(f".{_escaped(path.name)}.*.part"):
-                if other != part:
-                    other.unlink(missing_ok=True)
+            with self._lock:
+                if folder not in self._found:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    self._found[folder] = self._listed(folder)
+            for name in self._found[folder].get(path.name, ()):
+                if name != part.name:
+                    (folder / name).unlink(missing_ok=True)
         except OSError as error:
-            raise AccessError(f"{path.parent} cannot be written: {error.strerror}") from error
+            raise AccessError(f"{folder} cannot be written: {error.strerror}") from error
+
+    @staticmethod
+    def _listed(folder: Path) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if match := _PART.fullmatch(entry.name):
+                    found.setdefault(match["name"], []).append(entry.name)
+        return found
 
 
 def is_whole(path: Path, info: FileInfo) -> bool:
@@ -148,18 +172,23 @@ def is_whole(path: Path, info: FileInfo) -> bool:
     return _matches(path, info)
 
 
-def commit(part: Path, path: Path) -> None:
-    """Give a file that is whole its name, once its content is on the disk."""
+def commit(part: Path, path: Path, *, flush: bool = True) -> None:
+    """Give a file that is whole its name; with `flush` once its content is on the disk."""
     try:
-        descriptor = os.open(part, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if flush:
+            descriptor = os.open(part, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         part.replace(path)
     except OSError as error:
         kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError
         raise kind(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _has_checksum(info: FileInfo) -> bool:
+    return info.crc32 is not None or info.md5 is not None
 
 
 def _matches(path: Path, info: FileInfo, md5: str | None = None) -> bool:
@@ -178,10 +207,6 @@ def _tag(file: File) -> str:
     """Name the content that is expected."""
     known = (file.info.size, file.info.md5, file.info.crc32, file.etag)
     return hashlib.blake2b(repr(known).encode(), digest_size=6).hexdigest()
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _size(path: Path) -> int:
