@@ -72,6 +72,7 @@ def _time(steps: Sequence[Step]) -> Coordinate:
             "axis": "T",
             "units": "milliseconds since 1970-01-01 00:00:00",
             "calendar": "standard",
+            "units_metadata": "leap_seconds: none",
         },
     )
 
@@ -85,6 +86,7 @@ def _days(steps: Sequence[Step]) -> Coordinate:
             "long_name": "solar day: date in local solar time at the tile's centre",
             "units": "days since 1970-01-01",
             "calendar": "standard",
+            "units_metadata": "leap_seconds: none",
         },
     )
 
@@ -116,7 +118,8 @@ def _axis(plan: CubePlan, name: str) -> dict[str, str]:
 
 def _grid_mapping(plan: CubePlan) -> Coordinate:
     crs, tile = plan.tile.crs, plan.tile
-    known = {k: _plain(v) for k, v in crs.to_cf().items()}
+    known: dict[str, Any] = {"long_name": "coordinate reference system"}
+    known |= {k: _plain(v) for k, v in crs.to_cf().items()}
     wkt = crs.to_wkt("WKT1_GDAL") or crs.to_wkt()
     transform = (tile.bounds.left, tile.res[0], 0.0, tile.bounds.top, 0.0, -tile.res[1])
     # `spatial_ref` and `GeoTransform` are GDAL's names, which rioxarray and odc-geo read, too.
