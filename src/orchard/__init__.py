@@ -28,7 +28,7 @@ _HOME = {
     "load_config": "config",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the keys are strings
 
 if TYPE_CHECKING:
     from .ard import convert as convert

@@ -31,7 +31,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -224,7 +224,8 @@ class BulkError(ExceptionGroup[Exception], OrchardError):
 
     def __new__(
         cls, message: str, exceptions: Sequence[Exception], names: Sequence[str] = ()
-    ) -> BulkError:
+    ) -> Self:
+        """Build from failures and what each is about."""
         self = super().__new__(cls, message, exceptions)
         self.names = tuple(names)
         return self
@@ -239,8 +240,6 @@ class BulkError(ExceptionGroup[Exception], OrchardError):
         return BulkError(self.message, excs)
 
     def __str__(self) -> str:
-        lines = [
-            f"  {name}: {exc}"
-            for name, exc in zip(self.names or [""] * len(self.exceptions), self.exceptions)
-        ]
+        names = self.names or ("?",) * len(self.exceptions)
+        lines = [f"  {n}: {exc}" for n, exc in zip(names, self.exceptions, strict=True)]
         return "\n".join([f"{self.message} ({len(self.exceptions)} failed)", *lines])
