@@ -26,6 +26,10 @@ _HOME = {
     "convert": "ard",
     "open_ard": "ard",
     "load_config": "config",
+    "authenticate": "jobs",
+    "initialize_job": "jobs",
+    "initialize_jobcollection": "jobs",
+    "initialize_jobtask": "jobs",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the keys are strings
@@ -43,6 +47,10 @@ if TYPE_CHECKING:
     from .grid import Tile as Tile
     from .grid import TileGrid as TileGrid
     from .grid import load_grids as load_grids
+    from .jobs import authenticate as authenticate
+    from .jobs import initialize_job as initialize_job
+    from .jobs import initialize_jobcollection as initialize_jobcollection
+    from .jobs import initialize_jobtask as initialize_jobtask
     from .stores import open_store as open_store
     from .tracker import Tracker as Tracker
     from .tracking import TrackingInfo as TrackingInfo
