@@ -168,10 +168,8 @@ def run(url: str, options: dict, args: argparse.Namespace, scratch: Path) -> Non
             seconds[way].append(took)
             peaks[way] = max(peaks[way], peak)
     median = {way: statistics.median(seconds[way]) for way in ways}
-    print(
     kind = "s3" if url.startswith("s3:") else "folder"
     print(f"{kind}: {args.small} x 20 kB, {args.large} x 256 MB, {args.rounds} rounds")
-    )
     for way in ways:
         ratio = median[way] / median["orchard"]
         print(
