@@ -59,7 +59,7 @@ def convert(
             workers=chosen.workers or 2,
             overwrite=overwrite,
             skip_metadata=skip_metadata,
-            encoding=ard.encoding if ard else None,
+            encoding=ard.encoding.given if ard else None,
             callback=callback,
         )
     for path in made:
