@@ -102,10 +102,13 @@ class Mapping:
         The source's.
     pieces : tuple of Piece
         One, unless the frame would be very large.
+    shrink : tuple of float
+        Source pixels in one pixel of the window, along its (x, y).
     """
 
     lattice: Lattice
     pieces: tuple[Piece, ...]
+    shrink: tuple[float, float]
 
 
 def positions(crs: pyproj.CRS, transform: Affine, lattice: Lattice) -> Positions:
@@ -144,7 +147,13 @@ def positions(crs: pyproj.CRS, transform: Affine, lattice: Lattice) -> Positions
 
 
 def map_window(
-    exact: Positions, lattice: Lattice, height: int, width: int, threads: int = 1
+    exact: Positions,
+    lattice: Lattice,
+    height: int,
+    width: int,
+    *,
+    shrink: tuple[float, float] = (1, 1),
+    threads: int = 1,
 ) -> Mapping:
     """Map a window of (height, width) pixels to a lattice.
 
@@ -152,6 +161,8 @@ def map_window(
     ----------
     exact : callable
         As of `positions`.
+    lattice, shrink
+        As of `Mapping`.
     """
     nodes = _Nodes(exact, height, width)
     packed = np.empty((height, width), np.int64)
@@ -164,7 +175,7 @@ def map_window(
         list(pool.map(strip, range(-(-height // CELL))))
     whole = (slice(0, height), slice(0, width))
     pieces = tuple(_pieces(packed, nodes.centre, whole))
-    return Mapping(lattice=lattice, pieces=pieces)
+    return Mapping(lattice=lattice, pieces=pieces, shrink=shrink)
 
 
 class _Nodes:

@@ -251,7 +251,7 @@ class Canvas:
             hole = is_nodata(part, self._nodata)
             if not piece.height or not hole.any():
                 continue
-            wide = margin(piece, method)
+            wide = margin(layer.mapping, method)
             frame = np.full(
                 (piece.height + 2 * wide, piece.width + 2 * wide), self._nodata, part.dtype
             )
@@ -262,7 +262,7 @@ class Canvas:
                 found = warp(
                     frame,
                     corner,
-                    layer.mapping.lattice,
+                    layer.mapping,
                     self._target.part(piece),
                     method,
                     self._nodata,

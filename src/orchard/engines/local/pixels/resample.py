@@ -1,7 +1,9 @@
 """Bilinear and cubic: GDAL's warper over pixels that were decoded before.
 
 GDAL leaves nodata out of the weights, and widens its kernel where the image's pixels are larger
-than the source's, so that no source pixel between two of the image's is skipped.
+than the source's, so that no source pixel between two of the image's is skipped. By how much is
+said to it (its warp options XSCALE, YSCALE), from the centre of the tile: left alone it finds out
+from the pixels at hand, and the shards of one tile would not fit together.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from .writer import plain_tiff
 
 if TYPE_CHECKING:
     from .geo import Lattice
-    from .mapping import Piece
+    from .mapping import Mapping, Piece, Positions
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["Target", "margin", "warp"]
+__all__ = ["Target", "margin", "shrinkage", "warp"]
 
 RADIUS = {"bilinear": 1, "cubic": 2}
 # GDAL's approximate transformer, at its tightest that rasterio takes without harm.
@@ -63,17 +65,29 @@ class Target:
         )
 
 
-def margin(piece: Piece, method: str) -> int:
+def shrinkage(exact: Positions, col: float, row: float) -> tuple[float, float]:
+    """Source pixels in one pixel of the window, along its (x, y), at one of its positions."""
+    cols, rows = exact(np.array([col, col + 1, col]), np.array([row, row, row + 1]))
+    found = [math.hypot(cols[i] - cols[0], rows[i] - rows[0]) for i in (1, 2)]
+    x, y = (_evened(value) if math.isfinite(value) else 1.0 for value in found)
+    return x, y
+
+
+def _evened(value: float) -> float:
+    # A kernel of 1.9998 pixels is meant to be one of 2.
+    whole = max(round(value), 1)
+    return float(whole) if abs(value - whole) < 0.05 else value
+
+
+def margin(mapping: Mapping, method: str) -> int:
     """How many pixels beyond a piece's frame its resampling looks at."""
-    high, wide = piece.index.shape
-    shrink = max(piece.height / high, piece.width / wide, 1)
-    return math.ceil(float(RADIUS[method] * shrink)) + 2
+    return math.ceil(RADIUS[method] * max(*mapping.shrink, 1)) + 2
 
 
 def warp(
     frame: Array,
     corner: tuple[int, int],
-    lattice: Lattice,
+    mapping: Mapping,
     target: Target,
     method: str,
     nodata: float,
@@ -100,11 +114,13 @@ def warp(
         GDAL cannot.
     """
     out = np.full((target.height, target.width), nodata, frame.dtype)
+    lattice = mapping.lattice
     transform = lattice.transform * Affine.translation(corner[1], corner[0])
+    scales = {"XSCALE": 1 / mapping.shrink[0], "YSCALE": 1 / mapping.shrink[1]}
     for shift in _turns(lattice, corner[1], frame.shape[1]):
         moved = transform * Affine.translation(shift, 0)
         try:
-            found = _warp(frame, lattice.crs, moved, target, method, nodata)
+            found = _warp(frame, lattice.crs, moved, target, method, nodata, scales)
         except RasterioError as exc:
             raise ValueError(f"cannot be resampled: {exc}") from exc
         np.copyto(out, found, where=is_nodata(out, nodata))
@@ -123,7 +139,13 @@ def _turns(lattice: Lattice, col: int, width: int) -> list[float]:
 
 
 def _warp(
-    frame: Array, crs: str, transform: Affine, target: Target, method: str, nodata: float
+    frame: Array,
+    crs: str,
+    transform: Affine,
+    target: Target,
+    method: str,
+    nodata: float,
+    scales: dict[str, float],
 ) -> Array:
     data = plain_tiff(frame, geo_tags(crs, transform), nodata)
     with (
@@ -139,6 +161,7 @@ def _warp(
             src_nodata=nodata,
             nodata=nodata,
             tolerance=TOLERANCE,
+            **scales,
         ) as warped,
     ):
         return np.asarray(warped.read(1))

@@ -22,7 +22,7 @@ from .mapping import map_window, positions
 from .mosaic import Ahead, Canvas, Layer, LayerError
 from .raster import open_raster
 from .request import Creation, ShardCancelledError, Window
-from .resample import Target
+from .resample import Target, shrinkage
 from .writer import Layout, TiffWriter
 
 if TYPE_CHECKING:
@@ -199,6 +199,7 @@ class _Area:
         threads: int,
     ) -> None:
         self._request = request
+        self._area = area
         self._target = _target(request, area)
         self._row = area.row_off - window.row_off
         self._writer = writer
@@ -270,7 +271,18 @@ class _Area:
     def _map(self, lattice: Lattice) -> Mapping:
         target = self._target
         exact = positions(self._request.tile.crs, target.transform, lattice)
-        return map_window(exact, lattice, target.height, target.width, self._threads)
+        width, height = self._request.tile.size
+        centre = (width / 2 - self._area.col_off, height / 2 - self._area.row_off)
+        return map_window(
+            exact,
+            lattice,
+            target.height,
+            target.width,
+            shrink=shrinkage(
+                exact, width / 2 - self._area.col_off, height / 2 - self._area.row_off
+            ),
+            threads=self._threads,
+        )
 
     def _method(self, unit: _Unit) -> str:
         return self._request.resampling.get(unit.band, "nearest")
