@@ -123,7 +123,8 @@ class _Exchange:
         self._started: asyncio.Future[tuple[int, list[tuple[bytes, bytes]]]] = asyncio.Future()
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(_AHEAD)
         self._gone = asyncio.Event()
-        self._finished = False
+        self._complete = False  # the application has sent all
+        self._finished = False  # and the reader has been told
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
 
@@ -155,6 +156,7 @@ class _Exchange:
         if self._task is not None and not self._finished:
             self._task.cancel()
             await asyncio.wait([self._task])
+        self._task = None  # it holds on to all that the application had open
 
     async def _run(self, app: Application) -> None:
         try:
@@ -162,6 +164,9 @@ class _Exchange:
             await app(scope, self._receive, self._send)
             self._fail("the application ended without an answer")
         except Exception as exc:  # noqa: BLE001 - whatever the application raises is its answer
+            if self._complete:  # it has answered, perhaps with a 500, and raises for its own log
+                logger.debug("the application failed after its answer: %r", exc)
+                return
             self._failure = httpx.RemoteProtocolError(f"the application failed: {exc!r}")
             self._failure.__cause__ = exc
             self._fail("")
@@ -195,6 +200,7 @@ class _Exchange:
             if message.get("body"):
                 await self._chunks.put(bytes(message["body"]))
             if not message.get("more_body"):
+                self._complete = True
                 await self._finish()
 
 

@@ -115,7 +115,11 @@ def authenticate(
     from_file = _read_file(Path(cfg_file)) if cfg_file is not None else {}
     found = {key: said[key] or from_file.get(key) or _environment(key) for key in _KEYS}
     session = _session(found, transport=transport, timeout=timeout, retries=retries)
-    session.client.check()
+    try:
+        session.client.check()
+    except BaseException:
+        session.client.close()
+        raise
     _set_default(session)
     return session
 

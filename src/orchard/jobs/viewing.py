@@ -47,10 +47,11 @@ class Viewing:
         **kwargs: Any,
     ) -> Figure:
         """Plot the downloaded pictures; see `orchard.viz.plot_results`."""
+        paths = self._downloaded() if filepaths is None else filepaths
         from orchard import viz
 
         return viz.plot_results(
-            filepaths if filepaths is not None else self._downloaded(),
+            paths,
             figsize=figsize,
             bands=bands,
             titles=titles,
@@ -65,10 +66,11 @@ class Viewing:
         filepaths: Paths | None = None,
     ) -> Figure:
         """Plot the downloaded quicklooks; see `orchard.viz.plot_quicklooks`."""
+        paths = self._downloaded_quicklooks() if filepaths is None else filepaths
         from orchard import viz
 
         return viz.plot_quicklooks(
-            filepaths if filepaths is not None else self._downloaded_quicklooks(),
+            paths,
             figsize=figsize,
             titles=titles,
         )
@@ -84,10 +86,11 @@ class Viewing:
         **kwargs: Any,
     ) -> Map:
         """Show the downloaded pictures and features on a map; see `orchard.viz.map_results`."""
+        paths = self._downloaded()
         from orchard import viz
 
         return viz.map_results(
-            self._downloaded(),
+            paths,
             bands=bands,
             aoi=aoi,
             show_images=show_images,
@@ -116,11 +119,13 @@ class Viewing:
         aoi, show_images, show_features, filepaths, name_column, save_html
             See `orchard.viz.map_quicklooks`.
         """
+        paths = self._downloaded_quicklooks() if filepaths is None else filepaths
+        found = self._scenes() if scenes is None else scenes
         from orchard import viz
 
         return viz.map_quicklooks(
-            scenes if scenes is not None else self._scenes(),
-            filepaths if filepaths is not None else self._downloaded_quicklooks(),
+            found,
+            paths,
             aoi=aoi,
             show_images=show_images,
             show_features=show_features,
