@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from .grid import Tile, TileGrid
     from .orders import OrderSpec, TaskRequest, Templates
 
-__all__ = ["encode", "image_document", "order_key", "task_key", "tracking_document"]
+__all__ = [
+    "encode",
+    "image_document",
+    "order_key",
+    "task_key",
+    "task_keys",
+    "tracking_document",
+]
 
 FORMAT = 1
 """Version of what a task makes: raised when the same task would give other pixels or names."""
@@ -48,21 +55,40 @@ def task_key(
     str
         24 capital letters and digits, as Earth Engine's task ids have.
     """
-    return _digest(
-        {
-            "format": FORMAT,
-            "engine": engine,
-            "content": content,
-            "output": [request.prefix, request.name],
+    return task_keys([request], {request.collection: collection}, export, engine, content)[0]
+
+
+def task_keys(
+    requests: Sequence[TaskRequest],
+    collections: Mapping[str, Collection],
+    export: Mapping[str, Any],
+    engine: str,
+    content: Mapping[str, Any],
+) -> list[str]:
+    """Derive the keys of many tasks; see `task_key`."""
+    shared: dict[str, Any] = {"format": FORMAT, "engine": engine, "content": content}
+    pixels = {
+        name: {
             "collection": collection.id,
             "bands": list(collection.bands),
             "pixels": [collection.dtype, collection.nodata],
-            "tile": _tile_key(request.tile),
-            "period": [request.period.start, request.period.end],
-            "filters": request.filters,
-            "export": export,
         }
-    )
+        for name, collection in collections.items()
+    }
+    return [
+        _digest(
+            {
+                **shared,
+                **pixels[request.collection],
+                "output": [request.prefix, request.name],
+                "tile": _tile_key(request.tile),
+                "period": [request.period.start, request.period.end],
+                "filters": request.filters,
+                "export": export,
+            }
+        )
+        for request in requests
+    ]
 
 
 def order_key(keys: Iterable[str]) -> str:
@@ -77,7 +103,13 @@ def _digest(content: Any) -> str:
 
 @lru_cache(maxsize=65536)
 def _tile_key(tile: Tile) -> str:
-    return _digest(tile.to_dict())
+    return _digest(_tile(tile))
+
+
+@lru_cache(maxsize=65536)
+def _tile(tile: Tile) -> dict[str, Any]:
+    """Describe a tile; the documents of many tasks share it."""
+    return tile.to_dict()
 
 
 def image_document(
@@ -89,8 +121,13 @@ def image_document(
     service: str,
     export: Mapping[str, Any],
     submitted: datetime,
+    description: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the image metadata of a planned task (see the formats)."""
+    """Return the image metadata of a planned task (see the formats).
+
+    Parts of it are shared with other documents and not to be changed; `description` is that of the
+    collection, where many tasks have it.
+    """
     request = plan.request
     return {
         "program": _PROGRAM,
@@ -102,7 +139,7 @@ def image_document(
             "filters": list(request.filters),
             "submitted": submitted.isoformat(),
         },
-        "tile": request.tile.to_dict(),
+        "tile": _tile(request.tile),
         "store": {"service": service, "export_image_kwds": dict(export)},
         "task": {"name": request.name, "prefix": request.prefix, "status": status.to_dict()},
         "image": {
@@ -111,11 +148,11 @@ def image_document(
             "dtype": collection.dtype,
             "dates": [acquisition.day.isoformat() for acquisition in plan.acquisitions],
             "images": [
-                [dict(scene.metadata) for scene in acquisition.scenes]
+                [scene.metadata for scene in acquisition.scenes]
                 for acquisition in plan.acquisitions
             ],
         },
-        "collection": collection.describe(),
+        "collection": collection.describe() if description is None else description,
     }
 
 
@@ -131,6 +168,8 @@ def tracking_document(
     engine: str,
     export: Mapping[str, Any],
     submitted: datetime,
+    empty_metadata: bool = True,
+    priority: int = 0,
 ) -> dict[str, Any]:
     """Return the record of an order before any of its tasks has started."""
     at = int(submitted.timestamp() * 1000)
@@ -161,6 +200,8 @@ def tracking_document(
                 if plan.request.filters
             },
             "export_image_kwds": dict(export),
+            "empty_metadata": empty_metadata,
+            "priority": priority,
         },
         "orders": [
             {
@@ -176,5 +217,9 @@ def tracking_document(
             }
             for plan, key in zip(plans, keys, strict=True)
         ],
-        "metadata": [],
+        "metadata": [
+            f"{plan.request.prefix}/{plan.request.name}.json"
+            for plan in plans
+            if plan.acquisitions or empty_metadata
+        ],
     }

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import builtins
 import fnmatch
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from . import delivery
-from .documents import encode, image_document, order_key, task_key, tracking_document
-from .engines import Engine, Forgets, Retries, Task, TaskPlan, Works
+from .documents import encode, image_document, order_key, tracking_document
+from .engines import Engine, Forgets, Notes, Publishes, Retries, Task, Works
 from .errors import (
     ConflictError,
     EmptyOrderError,
     InputError,
-    MetadataError,
-    NotFoundError,
     OrderError,
     OrderExistsError,
     OrderNotFoundError,
 )
+from .ordering import OrderPlan, make_plan, make_spec
 from .orders import (
     NAME_TEMPLATE,
     PREFIX_TEMPLATE,
     TRACKING_PREFIX,
     TRACKING_TEMPLATE,
-    OrderSpec,
-    Period,
     Templates,
-    expand,
-    parse_indices,
     parse_time,
-    split_period,
 )
-from .tracking import FAILED_STATES, State, TaskStatus, TrackingInfo, can_become
+from .records import Records, read_json
+from .tracking import FAILED_STATES, State, TaskStatus, TrackingInfo
+from .watching import Meter, Snapshot
 
 if TYPE_CHECKING:
+    import builtins
     from pathlib import Path
 
     from .collections import Collection
@@ -52,76 +45,11 @@ __all__ = ["OrderPlan", "Tracker"]
 
 Callback = Callable[..., None]
 _SETTLED = frozenset({State.COMPLETED, State.EMPTY})
+_ENDED = _SETTLED | FAILED_STATES
 _WRITERS = 8
-_TRIES = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrderPlan:
-    """What an order would make.
-
-    Parameters
-    ----------
-    name : str
-        Its tracking name.
-    spec : OrderSpec
-    plans : tuple of TaskPlan
-        One per task.
-    keys : tuple of str
-        The tasks' keys.
-    submitted : datetime
-        When it was planned, UTC.
-    collections : mapping
-        Of the collections that it uses.
-    """
-
-    name: str
-    spec: OrderSpec
-    plans: tuple[TaskPlan, ...]
-    keys: tuple[str, ...]
-    submitted: datetime
-    collections: Mapping[str, Collection]
-
-    @property
-    def n_empty(self) -> int:
-        """Tasks for which no image was found."""
-        return sum(not plan.acquisitions for plan in self.plans)
-
-    @property
-    def n_acquisitions(self) -> int:
-        """Dates of all images."""
-        return sum(len(plan.acquisitions) for plan in self.plans)
-
-    @property
-    def n_scenes(self) -> int:
-        """Scenes that are read, each counted once."""
-        return len(
-            {
-                (plan.request.collection, scene.id)
-                for plan in self.plans
-                for acquisition in plan.acquisitions
-                for scene in acquisition.scenes
-            }
-        )
-
-    def pixels(self, plan: TaskPlan) -> int:
-        """Pixels of a task's image, over all its bands and dates."""
-        width, height = plan.request.tile.size
-        bands = len(self.collections[plan.request.collection].bands)
-        return width * height * bands * len(plan.acquisitions)
-
-    @property
-    def n_pixels(self) -> int:
-        """Pixels of all images, over all bands and dates."""
-        return sum(map(self.pixels, self.plans))
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all images before compression."""
-        import numpy as np
-
-        size = {name: np.dtype(c.dtype).itemsize for name, c in self.collections.items()}
-        return sum(self.pixels(plan) * size[plan.request.collection] for plan in self.plans)
+_BATCH = 5000  # tasks that are handed to the engine at a time
+# What is asked for: collections, tiles, start, end and frequency of the period.
+_Asked = tuple[Any, Any, Any, Any, Any]
 
 
 class Tracker:
@@ -169,6 +97,7 @@ class Tracker:
         self.tracking_prefix = tracking_prefix.strip("/")
         self.filters = filters
         self.export_image_kwds = dict(export_image_kwds or {})
+        self.records = Records(store, self.tracking_prefix)
         self._engine = engine
         self._collections = collections
 
@@ -210,8 +139,8 @@ class Tracker:
 
         Takes what `submit` takes, and raises what it raises before it writes.
         """
-        spec = self._spec(collections, tile_indices, period_start, period_end, period_freq)
-        return self._plan(spec, datetime.now(UTC), callback)
+        order = (collections, tile_indices, period_start, period_end, period_freq)
+        return self._plan(order, datetime.now(UTC), callback)
 
     def submit(
         self,
@@ -223,6 +152,7 @@ class Tracker:
         save_empty_metadata: bool = True,
         error_if_empty: bool = False,
         *,
+        priority: int = 0,
         callback: Callback | None = None,
     ) -> tuple[str, str]:
         """Order collections x tiles x periods.
@@ -240,6 +170,8 @@ class Tracker:
             Whether tasks for which no image was found leave an image metadata document too.
         error_if_empty : bool
             Whether to refuse an order for which no image at all was found.
+        priority : int
+            Of the tasks: higher ones go first, before those of other orders, too.
         callback : callable, optional
             ``callback(item=…, n_steps=…)``: one step for each task that is planned.
 
@@ -258,76 +190,33 @@ class Tracker:
         EmptyOrderError
             See `error_if_empty`; nothing was written then.
         """
-        spec = self._spec(collections, tile_indices, period_start, period_end, period_freq)
-        order = self._plan(spec, datetime.now(UTC), callback)
+        asked = (collections, tile_indices, period_start, period_end, period_freq)
+        order = self._plan(asked, datetime.now(UTC), callback)
         if error_if_empty and order.n_empty == len(order.plans):
             raise EmptyOrderError(
                 f"no image was found for any of the {len(order.plans)} tasks: check the "
                 "collections, tiles, period and filters"
             )
-        name = self._record(order, save_empty_metadata)
+        name = self._record(order, save_empty_metadata, priority)
         self._start(name, order)
-        return name, self._document(name)
+        return name, self.records.key(name)
 
-    def _spec(
-        self,
-        collections: str | Sequence[str],
-        tile_indices: tuple[int, int] | Sequence[tuple[int, int]],
-        period_start: str | date | datetime,
-        period_end: str | date | datetime,
-        period_freq: str | None,
-    ) -> OrderSpec:
-        from .collections import get_collection
-
-        names = (collections,) if isinstance(collections, str) else tuple(collections)
-        if not names:
-            raise InputError("collections is empty: name at least one")
-        for name in names:
-            get_collection(name, self.collections)
-        period = Period(
-            start=parse_time(period_start, what="period_start"),
-            end=parse_time(period_end, what="period_end"),
-        )
-        split_period(period.start, period.end, period_freq)
-        return OrderSpec(
-            collections=tuple(dict.fromkeys(names)),
-            tiles=parse_indices(tile_indices, self.tile_grid),
-            period=period,
-            period_freq=period_freq,
+    def _plan(self, asked: _Asked, now: datetime, callback: Callback | None) -> OrderPlan:
+        spec = make_spec(*asked, grid=self.tile_grid, known=self.collections)
+        return make_plan(
+            spec,
+            now,
+            templates=self.templates,
+            filters=self.filters,
+            export=self.export_image_kwds,
+            engine=self.engine,
+            known=self.collections,
+            callback=callback,
         )
 
-    def _plan(self, spec: OrderSpec, now: datetime, callback: Callback | None) -> OrderPlan:
-        from .filters import parse_filters
-
-        name = self.templates.tracking_name(spec, now)
-        given = self.filters or {}
-        by_collection = (
-            given if isinstance(given, Mapping) else dict.fromkeys(spec.collections, given)
-        )
-        filters = {
-            collection: [f.to_dict() for f in parse_filters(some)]
-            for collection, some in by_collection.items()
-        }
-        requests = expand(spec, self.templates, filters, now)
-        used = {collection: self.collections[collection] for collection in spec.collections}
-        plans = self.engine.plan(requests, used, callback)
-        keys = tuple(
-            task_key(
-                request,
-                used[request.collection],
-                self.export_image_kwds,
-                self.engine.name,
-                self.engine.content,
-            )
-            for request in requests
-        )
-        return OrderPlan(
-            name=name, spec=spec, plans=tuple(plans), keys=keys, submitted=now, collections=used
-        )
-
-    def _record(self, order: OrderPlan, save_empty: bool) -> str:
+    def _record(self, order: OrderPlan, save_empty: bool, priority: int) -> str:
         """Write down what will be done, before any of it is; return the order's name."""
-        known = self._same_order(order)
+        known, left = self._same_order(order)
         if known is not None:
             return known
         document = tracking_document(
@@ -341,120 +230,158 @@ class Tracker:
             engine=self.engine.name,
             export=self.export_image_kwds,
             submitted=order.submitted,
+            empty_metadata=save_empty,
+            priority=priority,
         )
-        recorded = [
-            (plan, status["key"], status["status"])
-            for plan, status in zip(order.plans, document["orders"], strict=True)
-            if plan.acquisitions or save_empty
-        ]
-        document["metadata"] = [_metadata_key(plan) for plan, _, _ in recorded]
         try:
-            self.store.put(self._document(order.name), encode(document), if_absent=True)
+            self.records.create(document)
         except ConflictError:
             # Somebody submitted under this name since we looked.
-            known = self._same_order(order)
+            known, _ = self._same_order(order)
             if known is None:
                 raise
             return known
-        self._put_metadata(order, order.name)
+        for key in left:
+            self.store.delete(key)
         return order.name
 
-    def _put_metadata(self, order: OrderPlan, name: str) -> None:
-        """Write the image metadata that the order's document lists."""
-        info = self.read(name)
-        listed = set(info["metadata"])
+    def _same_order(self, order: OrderPlan) -> tuple[str | None, list[str]]:
+        """Return the name under which this very order is already there; else what is in its way.
 
-        def put(position: int) -> None:
-            plan = order.plans[position]
-            document = image_document(
-                plan,
-                order.collections[plan.request.collection],
-                order=name,
-                status=info.statuses[position],
-                service=type(self.store).__name__,
-                export=self.export_image_kwds,
-                submitted=order.submitted,
-            )
-            self.store.put(_metadata_key(plan), encode(document))
-
-        wanted = [p for p, plan in enumerate(order.plans) if _metadata_key(plan) in listed]
-        with ThreadPoolExecutor(_WRITERS) as pool:
-            for _ in pool.map(put, wanted):
-                pass
-
-    def _same_order(self, order: OrderPlan) -> str | None:
-        """Return the name under which this very order is already there.
+        Returns
+        -------
+        name : str or None
+        left : list of str
+            Image metadata that orders have left which are no more (an interrupted clean).
 
         Raises
         ------
         OrderExistsError
             When its name, or one of its images, belongs to another order.
         """
+        mine = order_key(order.keys)
         try:
-            info = self.read(order.name)
+            if self.records.head(order.name)["tracking"].get("key") == mine:
+                return order.name, []
         except OrderNotFoundError:
             pass
         else:
-            if info["tracking"].get("key") == order_key(order.keys):
-                return order.name
             raise OrderExistsError(
                 f"there is already another order named {order.name!r}: clean it first, or make "
                 "tracking_template tell them apart (add {now}, {collections} or {tiles})"
             )
-        owners = self._owners(order)
-        for owner, names in owners.items():
-            if len(names) == len(order.plans):
-                info = self.read(owner)
-                if info["tracking"].get("key") == order_key(order.keys):
-                    return owner
-            raise OrderExistsError(
-                f"the image {names[0]!r} already belongs to the order {owner!r} ({len(names)} of "
-                f"{len(order.plans)} do): clean that order first, or change name_template or "
-                "prefix_template"
-            )
-        return None
+        left = []
+        for image, owner, key in self._owners(order):
+            there = self._key_of(owner)
+            if there == mine:
+                return owner, []
+            if there is not None:
+                raise OrderExistsError(
+                    f"the image {image!r} already belongs to the order {owner!r}: clean that "
+                    "order first, or change name_template or prefix_template"
+                )
+            if key is not None:
+                left.append(key)
+        return None, left
 
-    def _owners(self, order: OrderPlan) -> dict[str, list[str]]:
-        """Return which orders the images of an order already belong to."""
-        there = {
-            info.key
-            for prefix in {plan.request.prefix for plan in order.plans}
-            for info in self.store.list(prefix)
-        }
-        owners: dict[str, list[str]] = {}
+    def _key_of(self, name: str) -> str | None:
+        """Return the key of an order; None: there is no such order."""
+        try:
+            return str(self.records.head(name)["tracking"].get("key"))
+        except (OrderNotFoundError, InputError):
+            return None
+
+    def _owners(self, order: OrderPlan) -> Iterator[tuple[str, str, str | None]]:
+        """Tell whose the images of an order already are: image, order and key of the metadata."""
+        folders: dict[str, set[str]] = {}
         for plan in order.plans:
-            if (key := _metadata_key(plan)) in there:
-                data = _json(self.store.get(key)[0], key)
-                owner = str((data.get("order") or {}).get("name") or "")
-                try:
-                    self.read(owner)
-                except (OrderNotFoundError, InputError):
-                    continue  # what an interrupted clean or submit left behind
-                owners.setdefault(owner, []).append(plan.request.name)
-        return owners
+            folders.setdefault(plan.request.prefix, set()).add(plan.request.name)
+        for prefix, names in folders.items():
+            if isinstance(self.engine, Publishes):
+                recorded = self.engine.owners(prefix, self.store)
+                yield from (
+                    (name, owner, None)
+                    for owner, name in {recorded[n]: n for n in names & recorded.keys()}.items()
+                )
+            for info in self.store.list(prefix):
+                name = info.key[len(prefix) + 1 :].removesuffix(".json")
+                if name in names and info.key.endswith(".json"):
+                    data = read_json(self.store.get(info.key)[0], info.key)
+                    yield name, str((data.get("order") or {}).get("name") or ""), info.key
 
     def _start(self, name: str, order: OrderPlan) -> None:
         """Start what has not been started, and record it."""
-        info = self.read(name)
-        positions = [
-            position
-            for position, status in enumerate(info.statuses)
-            if status.state is State.UNSUBMITTED
-        ]
-        if not positions:
-            return
-        tasks = [
-            Task(
-                key=order.keys[position],
-                order=name,
-                plan=order.plans[position],
-                collection=order.collections[order.plans[position].request.collection],
+        record = self.records.read(name)
+        document = self._documents(record.info, order)
+        self._put_metadata(record.info, order, document)
+        statuses: dict[int, TaskStatus] = {}
+        ready: list[int] = []
+        for position, entry in enumerate(record.info.orders):
+            if entry["status"]["state"] == State.UNSUBMITTED:
+                if order.plans[position].acquisitions:
+                    ready.append(position)
+                else:  # the catalogue has changed since the order was recorded
+                    status = TaskStatus.from_dict(entry["status"])
+                    statuses[position] = status.moved(State.EMPTY)
+        submitted = parse_time(record.info["submission"]["submitted"])
+        for first in range(0, len(ready), _BATCH):
+            some = ready[first : first + _BATCH]
+            tasks = [
+                Task(
+                    key=order.keys[position],
+                    order=name,
+                    plan=order.plans[position],
+                    collection=order.collections[order.plans[position].request.collection],
+                    export=self.export_image_kwds,
+                    document=document(position),
+                    submitted=int(submitted.timestamp() * 1000),
+                    priority=int(record.info["tracking"].get("priority") or 0),
+                )
+                for position in some
+            ]
+            statuses |= zip(some, self.engine.start(tasks, self.store), strict=True)
+        record.change(statuses)
+
+    def _documents(self, info: TrackingInfo, order: OrderPlan) -> Callable[[int], dict[str, Any]]:
+        """Return what makes the image metadata of a task, by its position."""
+        described = {name: found.describe() for name, found in order.collections.items()}
+        submitted = parse_time(info["submission"]["submitted"])
+
+        def document(position: int) -> dict[str, Any]:
+            plan = order.plans[position]
+            collection = plan.request.collection
+            return image_document(
+                plan,
+                order.collections[collection],
+                order=info.name,
+                status=TaskStatus.from_dict(info.orders[position]["status"]),
+                service=type(self.store).__name__,
                 export=self.export_image_kwds,
+                submitted=submitted,
+                description=described[collection],
             )
-            for position in positions
-        ]
-        started = dict(zip(positions, self.engine.start(tasks, self.store), strict=True))
-        self._change(name, lambda _: started)
+
+        return document
+
+    def _put_metadata(
+        self, info: TrackingInfo, order: OrderPlan, document: Callable[[int], dict[str, Any]]
+    ) -> None:
+        """Write the image metadata that the record lists and that the engine does not write."""
+        listed = set(info["metadata"])
+        published = isinstance(self.engine, Publishes)
+        keys = {
+            position: key
+            for position, plan in enumerate(order.plans)
+            if (key := f"{plan.request.prefix}/{plan.request.name}.json") in listed
+            and not (published and plan.acquisitions)
+        }
+
+        def put(position: int) -> None:
+            self.store.put(keys[position], encode(document(position)))
+
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            for _ in pool.map(put, keys):
+                pass
 
     def resume(self, name: str) -> None:
         """Start the tasks of an order that a crash left unsubmitted; does nothing otherwise.
@@ -468,20 +395,19 @@ class Tracker:
         if State.UNSUBMITTED not in info.states:
             return
         submission = info["submission"]
-        spec = self._spec(
+        asked = (
             submission["collections"],
             [tuple(index) for index in submission["tile_indices"]],
             submission["period_start"],
             submission["period_end"],
             submission["period_freq"],
         )
-        order = self._plan(spec, parse_time(submission["submitted"]), None)
+        order = self._plan(asked, parse_time(submission["submitted"]), None)
         if order_key(order.keys) != info["tracking"].get("key"):
             raise OrderError(
                 f"order {name!r} was interrupted while it was submitted, and the configuration has "
                 "changed since: restore it, or clean the order and submit anew"
             )
-        self._put_metadata(order, info.name)
         self._start(info.name, order)
 
     # Tracking
@@ -494,16 +420,18 @@ class Tracker:
         pattern : str, optional
             A part of the name, or a pattern with ``*``, ``?`` and ``[…]``. None: all.
         """
-        start = len(self.tracking_prefix) + 1 if self.tracking_prefix else 0
-        names = [
-            info.key[start:].removesuffix(".json")
-            for info in self.store.list(self.tracking_prefix)
-            if info.key.endswith(".json") and "/" not in info.key[start:]
-        ]
+        names = list(self.records.versions())
         if pattern is not None:
             pattern = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
             names = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
-        return sorted(names)
+        return names
+
+    def tracked(self) -> dict[str, str]:
+        """Return the names of the tracked orders, each with what changes whenever its record does.
+
+        One listing of the store: whoever keeps records need read those only that have changed.
+        """
+        return self.records.versions()
 
     def read(self, name: str) -> TrackingInfo:
         """Return the record of an order as it was last updated.
@@ -513,79 +441,25 @@ class Tracker:
         OrderNotFoundError
             There is no order of this name.
         """
-        return self._read(name)[0]
-
-    def _read(self, name: str) -> tuple[TrackingInfo, str | None]:
-        key = self._document(name)
-        try:
-            data, stored = self.store.get(key)
-        except NotFoundError:
-            raise OrderNotFoundError(
-                f"there is no order {name!r} in {self.store.url}: 'orchard status list' names all"
-            ) from None
-        try:
-            return TrackingInfo(_json(data, key)), stored.etag
-        except MetadataError as error:
-            raise MetadataError(f"{key}: {error}") from None
-
-    def _document(self, name: str) -> str:
-        name = name.removesuffix(".json")
-        if not name or "/" in name:
-            raise InputError(f"{name!r} is not the name of an order")
-        return f"{self.tracking_prefix}/{name}.json".lstrip("/")
-
-    def _change(
-        self, name: str, decide: Callable[[TrackingInfo], Mapping[int, TaskStatus]]
-    ) -> TrackingInfo:
-        """Change statuses by compare-and-swap: what another process wrote meanwhile is kept."""
-        for attempt in range(_TRIES):
-            info, etag = self._read(name)
-            statuses = {
-                position: self._located(info, position, status)
-                for position, status in decide(info).items()
-                if _is_news(info.statuses[position], status)
-            }
-            if not statuses:
-                return info
-            changed = info.with_statuses(statuses)
-            try:
-                self.store.put(self._document(name), encode(dict(changed)), if_match=etag)
-            except ConflictError:
-                time.sleep(min(0.01 * attempt, 0.5))
-                continue
-            return changed
-        raise ConflictError(
-            f"order {name!r} is being updated by others without pause: try again",
-            key=self._document(name),
-        )
-
-    def _located(self, info: TrackingInfo, position: int, status: TaskStatus) -> TaskStatus:
-        if status.state is not State.COMPLETED or status.output_url:
-            return status
-        folder = f"{self.store.url.rstrip('/')}/{info.orders[position]['prefix']}".rstrip("/")
-        return replace(status, output_url=tuple(f"{folder}/{file.name}" for file in status.files))
+        return self.records.read(name).info
 
     def update(self, name: str) -> TrackingInfo:
         """Ask the engine how an order's tasks are, record it and return the record."""
+        record = self.records.read(name)
+        info = record.info
+        open_ = [
+            (position, str(order["status"].get("id") or ""))
+            for position, order in enumerate(info.orders)
+            if order["status"]["state"] not in _SETTLED
+        ]
+        if not open_:
+            return info
+        found = self.engine.poll([id_ for _, id_ in open_], self.store)
+        return record.change({p: found.get(id_) or self._forgotten(info, p) for p, id_ in open_})
 
-        def ask(info: TrackingInfo) -> dict[int, TaskStatus]:
-            open_ = [
-                (position, status)
-                for position, status in enumerate(info.statuses)
-                if status.state not in _SETTLED
-            ]
-            if not open_:
-                return {}
-            found = self.engine.poll([status.id for _, status in open_], self.store)
-            return {
-                position: found.get(status.id) or self._forgotten(info, position, status)
-                for position, status in open_
-            }
-
-        return self._change(name, ask)
-
-    def _forgotten(self, info: TrackingInfo, position: int, status: TaskStatus) -> TaskStatus:
+    def _forgotten(self, info: TrackingInfo, position: int) -> TaskStatus:
         """Judge a task that the engine does not know by what is in the store."""
+        status = TaskStatus.from_dict(info.orders[position]["status"])
         if status.state in FAILED_STATES or status.state is State.UNSUBMITTED:
             return status
         files = delivery.complete_files(info, position, self.store)
@@ -614,27 +488,72 @@ class Tracker:
         TrackingInfo
             Updated.
         """
+        return self.run([name], timeout, callback)[name]
+
+    def run(
+        self,
+        names: Iterable[str],
+        timeout: float | None = None,
+        callback: Callback | None = None,
+    ) -> dict[str, TrackingInfo]:
+        """Wait for several orders at once; those that the local engine works on have fair turns.
+
+        Takes what `wait` takes, and returns the orders' records, updated, by name.
+        """
         until = None if timeout is None else time.monotonic() + timeout
-        self.resume(name)
-        engine, info = self.engine, self.update(name)
-        _report(callback, name, sum(status.state in _ENDED for status in info.statuses))
+        wanted = list(dict.fromkeys(names))
+        for name in wanted:
+            self.resume(name)
+        infos = {name: self.update(name) for name in wanted}
+        for name, info in infos.items():
+            _report(callback, name, _n_ended(info))
+        engine = self.engine
         if isinstance(engine, Works):
-            ids = [status.id for status in info.statuses if status.state not in _ENDED]
+            ids = [
+                str(order["status"]["id"])
+                for info in infos.values()
+                for order in info.orders
+                if order["status"]["state"] not in _ENDED
+            ]
             try:
                 if ids:
                     engine.work(ids, self.store, timeout=timeout, callback=callback)
             finally:
-                info = self.update(name)
-            return info
+                infos = {name: self.update(name) for name in wanted}
+            return infos
         pause = 1.0
-        while not info.ended and (until is None or time.monotonic() < until):
+        while not all(info.ended for info in infos.values()):
             left = pause if until is None else min(pause, until - time.monotonic())
-            time.sleep(max(left, 0))
+            if left <= 0:
+                break
+            time.sleep(left)
             pause = min(pause * 1.5, 60.0)
-            before, info = info, self.update(name)
-            done = sum(s.state in _ENDED for s in info.statuses)
-            _report(callback, name, done - sum(s.state in _ENDED for s in before.statuses))
-        return info
+            for name, before in infos.items():
+                infos[name] = self.update(name)
+                _report(callback, name, _n_ended(infos[name]) - _n_ended(before))
+        return infos
+
+    def watch(self, name: str, interval: float = 5.0) -> Iterator[Snapshot]:
+        """Look at an order again and again until it has ended.
+
+        Parameters
+        ----------
+        name : str
+        interval : float
+            Seconds between two looks.
+
+        Yields
+        ------
+        Snapshot
+            States, rate, throughput, time left and failures by cause.
+        """
+        meter = Meter()
+        while True:
+            snapshot = meter.look(self.update(name), time.monotonic())
+            yield snapshot
+            if snapshot.is_over:
+                return
+            time.sleep(interval)
 
     def cancel(self, name: str) -> TrackingInfo:
         """Cancel what has not ended: READY tasks at once, RUNNING ones within seconds.
@@ -642,13 +561,16 @@ class Tracker:
         Results that are completed stay, and so does the order's record.
         """
         self.update(name)
-
-        def cancel(info: TrackingInfo) -> dict[int, TaskStatus]:
-            open_ = {p: s for p, s in enumerate(info.statuses) if s.state not in _ENDED}
-            found = self.engine.cancel([status.id for status in open_.values()], self.store)
-            return {p: found.get(s.id) or s.moved(State.CANCELLED) for p, s in open_.items()}
-
-        return self._change(name, cancel)
+        record = self.records.read(name)
+        open_ = {
+            position: TaskStatus.from_dict(order["status"])
+            for position, order in enumerate(record.info.orders)
+            if order["status"]["state"] not in _ENDED
+        }
+        found = self.engine.cancel([status.id for status in open_.values()], self.store)
+        return record.change(
+            {p: found.get(s.id) or s.moved(State.CANCELLED) for p, s in open_.items()}
+        )
 
     def retry(self, name: str, tasks: Iterable[str] | None = None) -> TrackingInfo:
         """Start anew what ended without a result: FAILED, CANCELLED and LOST tasks.
@@ -679,9 +601,8 @@ class Tracker:
             and (wanted is None or wanted & {status.id, info.orders[position]["name"]})
         }
         found = engine.retry([status.id for status in chosen.values()], self.store)
-        return self._change(
-            name, lambda _: {p: found[s.id] for p, s in chosen.items() if s.id in found}
-        )
+        record = self.records.read(name)
+        return record.change({p: found[s.id] for p, s in chosen.items() if s.id in found})
 
     # Delivery
 
@@ -716,7 +637,16 @@ class Tracker:
             Naming each file that could not be had; all others were downloaded.
         """
         info = self._info(tracking_info)
-        return delivery.download(info, self.store, dest, overwrite=overwrite, callback=callback)
+        files = delivery.download(info, self.store, dest, overwrite=overwrite, callback=callback)
+        if isinstance(self._engine, Notes):
+            done = [
+                order["status"]["id"]
+                for order in info.orders
+                if order["status"]["state"] == State.COMPLETED
+            ]
+            self._engine.note(done, "downloaded", self.store)
+            self._engine.note(done, "verified", self.store)
+        return files
 
     def clean(
         self,
@@ -745,7 +675,7 @@ class Tracker:
         if isinstance(self._engine, Forgets):
             self._engine.forget([status.id for status in info.statuses], self.store)
         if tracking_name is not None:
-            self.store.delete(self._document(tracking_name))
+            self.records.delete(tracking_name)
         return cleaned
 
     def _info(self, tracking_info: TrackingInfo | Mapping[str, Any] | str) -> TrackingInfo:
@@ -756,39 +686,10 @@ class Tracker:
         return TrackingInfo(tracking_info)
 
 
-_ENDED = _SETTLED | FAILED_STATES
-
-
-def _is_news(old: TaskStatus, new: TaskStatus) -> bool:
-    """Whether a status may be recorded in place of another."""
-    if new.state is old.state:
-        return replace(new, output_url=()) != replace(old, output_url=())
-    return (
-        can_become(old.state, new.state)
-        or can_become(old.state, new.state, retry=True)
-        or (
-            # Retried, and on its way since we last looked.
-            old.state in FAILED_STATES
-            and new.state is not State.UNSUBMITTED
-            and new.attempt >= old.attempt
-        )
-    )
-
-
 def _report(callback: Callback | None, item: str, steps: float) -> None:
     if callback and steps:
         callback(item=item, n_steps=steps)
 
 
-def _metadata_key(plan: TaskPlan) -> str:
-    return f"{plan.request.prefix}/{plan.request.name}.json"
-
-
-def _json(data: bytes, key: str) -> dict[str, Any]:
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise MetadataError(f"{key} is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise MetadataError(f"{key} is not a JSON object")
-    return document
+def _n_ended(info: TrackingInfo) -> int:
+    return sum(n for state, n in info.states.items() if State(state) in _ENDED)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Engine",
     "Forgets",
+    "Notes",
     "PlannedAcquisition",
     "PlannedScene",
+    "Publishes",
     "Retries",
     "Task",
     "TaskPlan",
@@ -84,6 +86,11 @@ class Task:
         Bands, dtype and nodata of the image.
     export : mapping
         ``export_image_kwds``: ``fileDimensions``, ``shardSize``, …; never changed.
+    document : mapping
+        The image metadata, as JSON; an engine that `publishes` puts it into the store when it
+        begins to make the image, another finds it there.
+    submitted : int
+        When the order was submitted, in epoch milliseconds UTC.
     priority : int
         Higher goes first.
     """
@@ -93,6 +100,8 @@ class Task:
     plan: TaskPlan
     collection: Collection
     export: Mapping[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict)
+    submitted: int = 0
     priority: int = 0
 
 
@@ -173,6 +182,28 @@ class Forgets(Protocol):
         ...
 
 
+@runtime_checkable
+class Publishes(Protocol):
+    """An engine that puts the image metadata into the store itself, when it begins with an image.
+
+    A hundred thousand small documents are not written before anything is made then; until they are,
+    the engine knows whose an image is.
+    """
+
+    def owners(self, prefix: str, store: Store) -> dict[str, str]:
+        """Return which order each image of a folder was recorded for, by the image's name."""
+        ...
+
+
+@runtime_checkable
+class Notes(Protocol):
+    """An engine that keeps a history of its tasks."""
+
+    def note(self, ids: Sequence[str], event: str, store: Store) -> None:
+        """Record an event (``downloaded``, ``verified``, ``converted``) of tasks."""
+        ...
+
+
 def open_engine(name: str, **options: Any) -> Engine:
     """Open an engine by name.
 
@@ -181,8 +212,9 @@ def open_engine(name: str, **options: Any) -> Engine:
     name : {"local", "earthengine"}
     **options
         The engine's own. ``local``: ``catalog`` (path or URL of a static STAC catalogue, or URL of
-        a STAC API), ``executor`` (``"synchronous"``, ``"threads"``, ``"processes"``), ``workers``,
-        ``ledger`` (path of its SQLite file), ``resampling``. ``earthengine``: ``project``,
+        a STAC API), ``executor`` (``"threads 4"``, ``"distributed HOST:PORT"``, …), ``workers``,
+        ``ledger`` (path of its SQLite file), ``resampling``, ``on_bad_scene``, …; see
+        `orchard.engines.local.LocalEngine`. ``earthengine``: ``project``,
         ``credentials`` (key file of a service account), ``queue`` (how many tasks may wait there),
         ``ledger``, …; see `orchard.engines.earthengine.EarthEngine`.
 

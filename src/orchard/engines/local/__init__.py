@@ -14,7 +14,9 @@ import orjson
 from orchard.errors import InputError
 from orchard.stores import HasPath
 
+from .executors import Executor
 from .ledger import Entry, Ledger
+from .parts import ImageFiles, Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +39,14 @@ class LocalEngine:
     ----------
     catalog : str or path
         A static STAC catalogue (file or URL), or the URL of a STAC API.
-    executor : {"threads", "processes", "synchronous"}
-        Where the shards are made.
-    workers : int
-        How many at a time.
+    executor : str
+        Where the shards are made: ``synchronous``, ``threads``, ``processes`` or ``distributed``
+        (Dask), each also with a number of workers (``threads 4``); ``distributed HOST:PORT``; or
+        the dotted path of a Dask cluster class.
+    workers : int, optional
+        How many shards at a time, where `executor` does not say; default 2.
+    cluster : mapping, optional
+        Arguments of the Dask cluster class.
     ledger : path, optional
         The SQLite file that records the tasks; see `ledger_path` for where it is by default.
     resampling : str or mapping of str to str
@@ -50,6 +56,14 @@ class LocalEngine:
         How the GeoTIFFs are written: ``blocksize``, ``codec``, ``level``, ``predictor``, ``cog``.
     attempts : int
         How often a task is tried when its failures look transient.
+    on_bad_scene : {"fail", "skip"}
+        Whether a scene that cannot be read fails its task, or is left out; the image metadata tells
+        what was left out, and why, in ``image.skipped``.
+
+    Raises
+    ------
+    InputError
+        For an option that cannot be meant.
     """
 
     name = "local"
@@ -59,16 +73,18 @@ class LocalEngine:
         catalog: str | os.PathLike[str],
         *,
         executor: str = "threads",
-        workers: int = 2,
+        workers: int | None = None,
+        cluster: Mapping[str, Any] | None = None,
         ledger: str | os.PathLike[str] | None = None,
         resampling: str | Mapping[str, str] = "nearest",
         creation: Mapping[str, Any] | None = None,
         attempts: int = 5,
+        on_bad_scene: str = "fail",
     ) -> None:
-        _check(executor, workers, resampling)
+        _check(resampling, on_bad_scene, attempts)
         self.catalog_href = catalog
-        self.executor = executor
-        self.workers = workers
+        self.executor = Executor.parse(executor, workers, cluster)
+        self.on_bad_scene = on_bad_scene
         self.resampling = resampling
         self.creation = dict(creation or {})
         self.attempts = attempts
@@ -76,12 +92,12 @@ class LocalEngine:
         self._ledgers: dict[Path, Ledger] = {}
 
     def __repr__(self) -> str:
-        return f"<LocalEngine {os.fspath(self.catalog_href)!r} {self.executor} x {self.workers}>"
+        return f"<LocalEngine {os.fspath(self.catalog_href)!r} {self.executor}>"
 
     @property
     def content(self) -> Mapping[str, Any]:
         """What of the options decides the pixels: a part of every task's key."""
-        return {"resampling": self.resampling}
+        return {"resampling": self.resampling, "on_bad_scene": self.on_bad_scene}
 
     @cached_property
     def _catalog(self) -> Catalog:
@@ -109,17 +125,16 @@ class LocalEngine:
 
     def start(self, tasks: Sequence[Task], store: Store) -> list[TaskStatus]:
         """Record tasks in the ledger, where `work` finds them."""
-        parts: dict[str, bytes] = {}
-        entries = [self._entry(task, parts) for task in tasks]
+        parts = Parts()
         ledger = self.ledger(store)
-        ledger.add(entries, parts)
+        ledger.add((self._entry(task, parts) for task in tasks), parts, ImageFiles(store).of_entry)
         statuses = ledger.statuses([task.key for task in tasks])
         return [statuses[task.key] for task in tasks]
 
-    def _entry(self, task: Task, parts: dict[str, bytes]) -> Entry:
+    def _entry(self, task: Task, parts: Parts) -> Entry:
         request, collection = task.plan.request, task.collection
         spec = {
-            "tile": _part(parts, request.tile.to_dict()),
+            "tile": parts.keep(task.document["tile"]),
             "bands": list(collection.bands),
             "dtype": collection.dtype,
             "nodata": collection.nodata,
@@ -128,13 +143,15 @@ class LocalEngine:
             "creation": self._creation(task.export),
             "file_dimensions": task.export.get("fileDimensions"),
             "acquisitions": [
-                [acq.day.isoformat(), [_part(parts, scene.source) for scene in acq.scenes]]
+                [acq.day.isoformat(), [parts.keep(scene.source) for scene in acq.scenes]]
                 for acq in task.plan.acquisitions
             ],
+            "document": parts.keep_of_document(task.document),
         }
         return Entry(
             key=task.key,
             order=task.order,
+            submitted=task.submitted,
             name=request.name,
             prefix=request.prefix,
             spec=orjson.dumps(spec),
@@ -173,6 +190,14 @@ class LocalEngine:
         ledger.retry(ids)
         return ledger.statuses(ids)
 
+    def owners(self, prefix: str, store: Store) -> dict[str, str]:
+        """Return which orders have recorded the images of a folder, by the images' names."""
+        return self.ledger(store).owners(prefix)
+
+    def note(self, ids: Sequence[str], event: str, store: Store) -> None:
+        """Record what was done with the results of tasks."""
+        self.ledger(store).note(ids, event)
+
     def forget(self, ids: Sequence[str], store: Store) -> None:
         """Delete what the ledger has of tasks."""
         self.ledger(store).forget(ids)
@@ -192,8 +217,8 @@ class LocalEngine:
             ledger=self.ledger(store),
             store=store,
             executor=self.executor,
-            workers=self.workers,
             attempts=self.attempts,
+            on_bad_scene=self.on_bad_scene,
             keys=None if ids is None else set(ids),
             callback=callback,
         ).run(timeout)
@@ -214,21 +239,12 @@ def ledger_path(store: Store) -> Path:
     return state / "orchard" / f"{name}.ledger.sqlite"
 
 
-def _part(parts: dict[str, bytes], value: Mapping[str, Any]) -> dict[str, str]:
-    """Keep a value that many tasks share once, under its hash."""
-    data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    name = hashlib.blake2b(data, digest_size=12).hexdigest()
-    parts[name] = data
-    return {"$part": name}
-
-
-def _check(executor: str, workers: int, resampling: str | Mapping[str, str]) -> None:
-    known = ("synchronous", "threads", "processes")
-    if executor not in known:
-        raise InputError(f"unknown executor {executor!r}: known are {', '.join(known)}")
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, not {workers}")
+def _check(resampling: str | Mapping[str, str], on_bad_scene: str, attempts: int) -> None:
     methods = resampling.values() if isinstance(resampling, Mapping) else [resampling]
     for method in methods:
         if method not in ("nearest", "bilinear", "cubic"):
             raise InputError(f"unknown resampling {method!r}: nearest, bilinear or cubic")
+    if on_bad_scene not in ("fail", "skip"):
+        raise InputError(f"on_bad_scene must be 'fail' or 'skip', not {on_bad_scene!r}")
+    if attempts < 1:
+        raise InputError(f"attempts must be at least 1, not {attempts}")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchard.errors import InputError
-
+from .failures import WorkerLostError
 from .work import ShardJob, make_shard
 
 if TYPE_CHECKING:
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
 
     from orchard.tracking import FileInfo
 
-__all__ = ["Handle", "Pool", "WorkerLostError", "open_pool"]
+    from .executors import Executor
 
-
-class WorkerLostError(Exception):
-    """The worker that made a shard has died."""
+__all__ = ["Handle", "Pool", "open_pool"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,15 @@ class Handle:
 class Pool(Protocol):
     """Makes shards, several at a time."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many shards are to be in it, so that no worker is idle; it may change."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many shards are made at a time."""
+        ...
 
     def submit(self, job: ShardJob, stopping: threading.Event) -> Handle:
         """Start a shard; a worker that dies makes its future raise `WorkerLostError`.
@@ -46,53 +53,47 @@ class Pool(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Wait for what is running and end."""
+    def close(self, *, wait: bool) -> None:
+        """End; with `wait`, after what is running has ended."""
         ...
 
 
-def open_pool(executor: str, workers: int) -> contextlib.AbstractContextManager[Pool]:
-    """Open a pool.
-
-    Parameters
-    ----------
-    executor : {"synchronous", "threads", "processes"}
-    workers : int
-        How many shards at a time; one for ``synchronous``.
+@contextlib.contextmanager
+def open_pool(executor: Executor) -> Iterator[Pool]:
+    """Open a pool; when its block is left by an error, nothing is waited for.
 
     Raises
     ------
-    InputError
-        For an unknown executor, or fewer than one worker.
+    MissingDependencyError
+        Dask is not installed.
+    EngineError
+        The Dask scheduler cannot be reached, or the cluster cannot be started.
     """
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, not {workers}")
-    kinds: dict[str, Callable[[int], Pool]] = {
-        "synchronous": _Synchronous,
-        "threads": _Threads,
-        "processes": _Processes,
-    }
-    if executor not in kinds:
-        raise InputError(f"unknown executor {executor!r}: known are {', '.join(kinds)}")
-    return _closing(kinds[executor], workers)
-
-
-@contextlib.contextmanager
-def _closing(kind: Callable[[int], Pool], workers: int) -> Iterator[Pool]:
-    pool = kind(workers)
+    pool = _open(executor)
     try:
         yield pool
-    finally:
-        pool.close()
+    except BaseException:
+        pool.close(wait=False)
+        raise
+    pool.close(wait=True)
+
+
+def _open(executor: Executor) -> Pool:
+    if executor.kind == "synchronous":
+        return _Synchronous()
+    if executor.kind == "threads":
+        return _Threads(executor.workers)
+    if executor.kind == "processes":
+        return _Processes(executor.workers)
+    from .distributed import DaskPool
+
+    return DaskPool(executor)
 
 
 class _Synchronous:
     """Makes each shard at once, in the calling thread."""
 
-    slots = 1
-
-    def __init__(self, workers: int) -> None:
-        del workers
+    slots = workers = 1
 
     def submit(self, job: ShardJob, stopping: threading.Event) -> Handle:
         future: Future[FileInfo] = Future()
@@ -102,21 +103,26 @@ class _Synchronous:
             future.set_exception(error)
         return Handle(future=future, stop=stopping.set)
 
-    def close(self) -> None:
-        pass
+    def close(self, *, wait: bool) -> None:
+        del wait  # nothing runs
 
 
 class _Threads:
     def __init__(self, workers: int) -> None:
-        self.slots = workers
+        self.slots = self.workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="orchard")
 
     def submit(self, job: ShardJob, stopping: threading.Event) -> Handle:
         future = self._pool.submit(make_shard, job, stopping.is_set)
-        return Handle(future=future, stop=stopping.set)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        def stop() -> None:
+            stopping.set()
+            future.cancel()  # one that has not begun need not begin
+
+        return Handle(future=future, stop=stop)
+
+    def close(self, *, wait: bool) -> None:
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
 
 class _Processes:
@@ -127,7 +133,7 @@ class _Processes:
     """
 
     def __init__(self, workers: int) -> None:
-        self.slots = workers
+        self.slots = self.workers = workers
         self._lock = threading.Lock()
         self._open()
 
@@ -139,7 +145,7 @@ class _Processes:
         self._flags = context.Array("b", self.slots)
         self._free = list(range(self.slots))
         self._pool = ProcessPoolExecutor(
-            self.slots, mp_context=context, initializer=_set_flags, initargs=(self._flags,)
+            self.slots, mp_context=context, initializer=_begin_worker, initargs=(self._flags,)
         )
 
     def submit(self, job: ShardJob, stopping: threading.Event) -> Handle:
@@ -160,6 +166,9 @@ class _Processes:
 
         def settle(done: Future[FileInfo]) -> None:
             free.append(slot)
+            if done.cancelled():
+                outer.cancel()
+                return
             error = done.exception()
             if isinstance(error, BrokenProcessPool):
                 outer.set_exception(WorkerLostError("its worker process died"))
@@ -171,19 +180,37 @@ class _Processes:
         inner.add_done_callback(settle)
 
         def stop() -> None:
-            flags[slot] = 1
+            if not inner.cancel():
+                flags[slot] = 1
 
         return Handle(future=outer, stop=stop)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def close(self, *, wait: bool) -> None:
+        if not wait:
+            for process in list((self._pool._processes or {}).values()):  # noqa: SLF001 - there is no public way before Python 3.14
+                process.terminate()
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
 
 _FLAGS: list[SynchronizedArray[Any]] = []
 
 
-def _set_flags(flags: SynchronizedArray[Any]) -> None:
+def _begin_worker(flags: SynchronizedArray[Any]) -> None:
+    """Prepare a worker process: it stops when it is told to, and ends with its parent."""
+    from multiprocessing import parent_process
+
+    # Ctrl-C reaches every process of the terminal; the runner alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _FLAGS[:] = [flags]
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: Any) -> None:
+    """End this process when its parent is gone, however that came."""
+    parent.join()
+    os._exit(1)
 
 
 def _in_process(job: ShardJob, slot: int) -> FileInfo:

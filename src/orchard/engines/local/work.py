@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchard.checksums import crc32_of
 from orchard.grid import Tile
 from orchard.tracking import FileInfo
+
+from .scratch import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +28,8 @@ class ShardJob:
 
     Parameters
     ----------
+    token : str
+        Names this try among all others.
     spec : mapping
         The task's JSON, see `image_request`.
     window : preard.Window
@@ -36,14 +37,19 @@ class ShardJob:
     key : str
         Where it goes in the store.
     store : Store
+    replaces : str, optional
+        ETag of the file that it may replace; None: there must be none. So a worker that comes too
+        late cannot overwrite the result of the one that took its place.
     threads : int
         How many threads it may use.
     """
 
+    token: str
     spec: Mapping[str, Any]
     window: preard.Window
     key: str
     store: Store
+    replaces: str | None = None
     threads: int = 1
 
 
@@ -83,14 +89,18 @@ def make_shard(job: ShardJob, cancelled: Callable[[], bool]) -> FileInfo:
     ------
     SceneError
         A scene cannot be read; it names the scene.
+    ConflictError
+        There is another file than the one that it may replace.
     StoreError
         The file cannot be stored.
+    ShardCancelledError
+        `cancelled` said so.
     """
-    from .pixels import Window, write_shard
+    from .pixels import ShardCancelledError, Window, write_shard
 
     name = job.key.rsplit("/", 1)[-1]
-    with tempfile.TemporaryDirectory(prefix="orchard-") as scratch:
-        path = Path(scratch, name)
+    with scratch_folder() as scratch:
+        path = scratch / name
         write_shard(
             image_request(job.spec),
             Window(**job.window._asdict()),
@@ -98,5 +108,7 @@ def make_shard(job: ShardJob, cancelled: Callable[[], bool]) -> FileInfo:
             threads=job.threads,
             cancelled=cancelled,
         )
-        info = job.store.put(job.key, path)
-        return FileInfo(name=name, size=info.size, md5=info.md5, crc32=crc32_of(path))
+        if cancelled():
+            raise ShardCancelledError("cancelled before the shard was stored")
+        info = job.store.put(job.key, path, if_absent=job.replaces is None, if_match=job.replaces)
+    return FileInfo(name=name, size=info.size, md5=info.md5)
