@@ -1,4 +1,4 @@
-"""Orders on paper: periods, name templates, and the expansion of an order into tasks.
+"""Orders on paper: periods, and the expansion of an order into tasks.
 
 Everything here is pure: the same input gives the same tasks, and nothing is read or written.
 """
@@ -6,13 +6,21 @@ Everything here is pure: the same input gives the same tasks, and nothing is rea
 from __future__ import annotations
 
 import itertools
+import operator
 import re
-import string
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Self
+from datetime import UTC, date, datetime, timedelta
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
-from .errors import GridError, InputError, PeriodError, TemplateError
+from .errors import GridError, InputError, PeriodError
+from .naming import (
+    NAME_TEMPLATE,
+    PREFIX_TEMPLATE,
+    TRACKING_PREFIX,
+    TRACKING_TEMPLATE,
+    Templates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,14 +41,6 @@ __all__ = [
     "parse_time",
     "split_period",
 ]
-
-NAME_TEMPLATE = "{collection}_h{tile.horizontal:03d}v{tile.vertical:03d}_{date_start}_{date_end}"
-PREFIX_TEMPLATE = "CEDAR_PREARD"
-TRACKING_TEMPLATE = "TRACKING_PERIOD{date_start}-{date_end}_TASK{today}"
-TRACKING_PREFIX = "CEDAR_TRACKING"
-
-# Characters that no file system, object store or Earth Engine file prefix takes in a name.
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -111,7 +111,10 @@ def parse_time(value: str | date | datetime, *, what: str = "time") -> datetime:
             raise PeriodError(
                 f"{what} {value!r} is not a date: write it as 2022-06-01 or 2022-06-01T12:00:00"
             ) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise PeriodError(f"{what} {value!r} is too far away in time") from None
 
 
 def split_period(
@@ -128,13 +131,13 @@ def split_period(
         See `parse_time`.
     freq : str, optional
         A pandas offset (``"MS"``, ``"SMS"``, ``"5YS"``, ``"16D"``, …). Marks of an anchored
-        offset (month starts, …) fall where the calendar has them; those of a plain span (days,
-        hours) are counted from ``start``. None: one period.
+        offset (month starts, …) fall where the calendar has them, at midnight UTC; those of a plain
+        span (days, hours) are counted from ``start``. None: one period.
 
     Raises
     ------
     PeriodError
-        When the start is not before the end, or the frequency is unknown.
+        When the start is not before the end, or the frequency is unknown or too fine.
     """
     first, last = parse_time(start, what="start"), parse_time(end, what="end")
     if not first < last:
@@ -153,187 +156,47 @@ def _marks(first: datetime, last: datetime, freq: str) -> list[datetime]:
     try:
         offset = pd.tseries.frequencies.to_offset(freq)
     except ValueError as error:
-        raise PeriodError(
-            f"period_freq {freq!r} is not a pandas offset ({error}): use for example 'MS' "
-            "(month starts), 'QS', 'YS', '5YS', 'SMS' (half months) or '16D'"
-        ) from None
+        raise PeriodError(_unknown(freq, str(error))) from None
     if offset.n <= 0:
         raise PeriodError(f"period_freq {freq!r} must be a span of time greater than zero")
-    marks = pd.date_range(first.replace(tzinfo=None), last.replace(tzinfo=None), freq=offset)
+    start, end = first.replace(tzinfo=None), last.replace(tzinfo=None)
+    if isinstance(offset, pd.offsets.Tick | pd.offsets.Day):
+        day = isinstance(offset, pd.offsets.Day)
+        step = timedelta(days=offset.n) if day else pd.Timedelta(offset.nanos)
+        _check_span(step, end - start, freq)
+    else:
+        start = start.replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        marks = pd.date_range(start, end, freq=offset)
+    except (ValueError, OverflowError):
+        raise PeriodError(
+            f"period_freq {freq!r} cannot split {first.isoformat()} to {last.isoformat()}: it is "
+            "too far away in time"
+        ) from None
     moments = (mark.to_pydatetime().replace(tzinfo=UTC) for mark in marks)
     return [moment for moment in moments if first < moment < last]
 
 
-class _Stamp(str):
-    """A moment in a name: ``2022-06-01``, or what a format spec (``%Y%j``) says."""
-
-    __slots__ = ("moment",)
-    moment: datetime
-
-    def __new__(cls, moment: datetime) -> Self:
-        whole_day = moment.time() == moment.min.time()
-        self = super().__new__(cls, moment.strftime("%Y-%m-%d" if whole_day else "%Y-%m-%dT%H%M%S"))
-        self.moment = moment
-        return self
-
-    def __format__(self, spec: str) -> str:
-        return self.moment.strftime(spec) if "%" in spec else format(str(self), spec)
+_MOST = 1_000_000
 
 
-class _Many(str):
-    """Several values in one field of a tracking name."""
-
-    __slots__ = ()
-
-    def __new__(cls, values: Iterable[object]) -> Self:
-        return super().__new__(cls, "_".join(map(str, values)))
-
-
-class _TileName(str):
-    """A tile in a name: ``h003v010``; its attributes (``tile.horizontal``) are the tile's own."""
-
-    __slots__ = ("_tile",)
-    _tile: Tile
-
-    def __new__(cls, tile: Tile) -> Self:
-        self = super().__new__(cls, f"h{tile.horizontal:03d}v{tile.vertical:03d}")
-        self._tile = tile
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tile, name)
+def _check_span(step: timedelta, whole: timedelta, freq: str) -> None:
+    """Refuse a frequency that is certainly a slip, before it fills the memory."""
+    if step.total_seconds() < 1 or whole / step > _MOST:
+        raise PeriodError(
+            f"period_freq {freq!r} gives periods that are shorter than a second, or more than "
+            f"{_MOST:,} of them"
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Templates:
-    """The name templates of an order.
-
-    Keys of every template: ``collection`` and ``collections``, ``tile``, ``tiles`` and
-    ``tile_indices``, ``date_start`` and ``date_end``, ``period_start``, ``period_end`` and
-    ``period_freq`` (of the whole order), ``today`` and ``now`` (UTC). ``date_start`` and
-    ``date_end`` are the task's in the names of images and the order's in the tracking name;
-    times take a format spec (``{date_start:%Y%j}``), and ``tile`` has the tile's attributes.
-
-    Parameters
-    ----------
-    name, prefix, tracking : str
-        Templates of an image's name, of its folder, and of the tracking name.
-    """
-
-    name: str = NAME_TEMPLATE
-    prefix: str = PREFIX_TEMPLATE
-    tracking: str = TRACKING_TEMPLATE
-
-    def tracking_name(self, spec: OrderSpec, now: datetime) -> str:
-        """Name the order.
-
-        Raises
-        ------
-        TemplateError
-            For an unknown key, or a name that no store can take.
-        """
-        collections = [c.replace("/", "_") for c in spec.collections]
-        keys: dict[str, Any] = _order_keys(spec, now)
-        keys |= {
-            "collection": _Many(collections),
-            "tile": _TileName(spec.tiles[0]) if len(spec.tiles) == 1 else _Many(keys["tiles"]),
-            "date_start": _Stamp(spec.period.start),
-            "date_end": _Stamp(spec.period.end),
-        }
-        return _filled("tracking_template", self.tracking, keys, slashes=False)
-
-    def name_tasks(
-        self, spec: OrderSpec, now: datetime
-    ) -> list[tuple[str, str, str, Tile, Period]]:
-        """Name every task: ``(name, prefix, collection, tile, period)``, all different.
-
-        Raises
-        ------
-        TemplateError
-            For an unknown key, for a name that no store can take, and when two tasks would get
-            the same name.
-        """
-        shared = _order_keys(spec, now)
-        seen: dict[tuple[str, str], tuple[str, str, Period]] = {}
-        named = []
-        stamps = [(p, _Stamp(p.start), _Stamp(p.end)) for p in spec.periods]
-        tiles = [(tile, _TileName(tile)) for tile in spec.tiles]
-        for collection in spec.collections:
-            keys = {**shared, "collection": collection.replace("/", "_")}
-            for tile, tile_name in tiles:
-                keys["tile"] = tile_name
-                for period, keys["date_start"], keys["date_end"] in stamps:
-                    name = _filled("name_template", self.name, keys, slashes=False)
-                    prefix = _filled("prefix_template", self.prefix, keys, slashes=True)
-                    other = seen.setdefault((prefix, name), (collection, tile_name, period))
-                    if other != (collection, tile_name, period):
-                        raise _clash(name, other, (collection, tile_name, period))
-                    named.append((name, prefix, collection, tile, period))
-        return named
-
-
-def _order_keys(spec: OrderSpec, now: datetime) -> dict[str, Any]:
-    tiles = _Many(_TileName(tile) for tile in spec.tiles)
-    return {
-        "collections": _Many(c.replace("/", "_") for c in spec.collections),
-        "tiles": tiles,
-        "tile_indices": tiles,
-        "period_start": _Stamp(spec.period.start),
-        "period_end": _Stamp(spec.period.end),
-        "period_freq": spec.period_freq or "",
-        "today": _Stamp(now.replace(hour=0, minute=0, second=0, microsecond=0)),
-        "now": _Stamp(now),
-    }
-
-
-def _clash(
-    name: str, one: tuple[str, str, Period], other: tuple[str, str, Period]
-) -> TemplateError:
-    keys = ("{collection}", "{tile.horizontal} and {tile.vertical}", "{date_start} and {date_end}")
-    missing = [key for key, a, b in zip(keys, one, other, strict=True) if a != b]
-    return TemplateError(
-        f"name_template gives the name {name!r} to two tasks: add {' and '.join(missing)} to it "
-        "or to prefix_template"
+def _unknown(freq: str, text: str) -> str:
+    """Say that a frequency is unknown, with the new name of one that pandas has renamed."""
+    near = re.search(r"(?:did you mean|use) '?([\w-]+)'?", text, re.IGNORECASE)
+    hint = f"did you mean {near[1]!r}? " if near else ""
+    return (
+        f"period_freq {freq!r} is not a pandas offset: {hint}Use for example 'MS' (month starts), "
+        "'QS', 'YS', '5YS', 'SMS' (half months) or '16D'"
     )
-
-
-def _filled(what: str, template: str, keys: Mapping[str, Any], *, slashes: bool) -> str:
-    try:
-        text = _FORMATTER.vformat(template, (), keys)
-    except KeyError as error:
-        known = ", ".join(sorted(keys))
-        raise TemplateError(
-            f"{what} {template!r} has the unknown key {error.args[0]!r}: known are {known}"
-        ) from None
-    except (ValueError, IndexError, AttributeError, TypeError) as error:
-        raise TemplateError(f"{what} {template!r} cannot be filled in: {error}") from None
-    parts = text.split("/") if slashes else [text]
-    for part in parts:
-        bad = _FORBIDDEN.search(part)
-        if bad or part in {"", ".", ".."} or part != part.strip():
-            why = f"it has {bad.group()!r}" if bad else "a part of it is empty, dots or padded"
-            raise TemplateError(
-                f"{what} {template!r} gives {text!r}, which cannot be stored: {why}"
-            )
-    return text
-
-
-class _NamedOnly(string.Formatter):
-    """Fields must be named; ``{}`` and ``{0}`` have no meaning here."""
-
-    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        del args
-        if isinstance(key, int):
-            raise KeyError(f"{{{key}}}")
-        return kwargs[key]
-
-    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        if "._" in field_name or "[_" in field_name:
-            raise KeyError(field_name)
-        return super().get_field(field_name, args, kwargs)
-
-
-_FORMATTER = _NamedOnly()
 
 
 def parse_indices(
@@ -348,15 +211,18 @@ def parse_indices(
     InputError
         When there is none.
     """
-    found: list[Any] = list(indices)
-    if len(found) == 2 and all(isinstance(part, int) for part in found):
+    try:
+        found: list[Any] = list(indices)
+    except TypeError:
+        raise GridError(f"tile index {indices!r} is not a (row, col) pair") from None
+    if len(found) == 2 and all(isinstance(part, Integral) for part in found):
         found = [tuple(found)]
     if not found:
         raise InputError("tile_indices is empty: give at least one (row, col)")
     tiles: dict[tuple[int, int], Tile] = {}
     for index in found:
         try:
-            row, col = index
+            row, col = map(operator.index, index)
         except (TypeError, ValueError):
             raise GridError(f"tile index {index!r} is not a (row, col) pair") from None
         tiles[row, col] = grid[row, col]
