@@ -7,7 +7,9 @@ import uuid
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
+import shapely
 from google.auth.credentials import AnonymousCredentials
 
 from orchard.collections import load_collections
@@ -17,11 +19,13 @@ from orchard.stores import open_store
 from orchard.testing.earthengine import (
     Archive,
     EarthEngineServer,
+    Image,
     Interpreter,
     Service,
     catalog_archive,
     offline_client,
 )
+from orchard.tracker import Tracker
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stores"))  # their servers
 
@@ -113,3 +117,70 @@ def bolzano_grid():
         size=(128, 128),
         limits=((0, 3), (0, 3)),
     )
+
+
+SIMPLE = "USER/SIMPLE"
+
+
+@pytest.fixture(scope="session")
+def simple():
+    """Small things in great numbers: a grid of tiny tiles, a collection of one band."""
+    grid = TileGrid(
+        name="SIMPLE",
+        crs="EPSG:3035",
+        ul=(4000000, 3000000),
+        res=(100, 100),
+        size=(16, 16),
+        limits=((0, 100), (0, 100)),
+    )
+    collections = load_collections(
+        {
+            SIMPLE: {
+                "dtype": "int16",
+                "nodata": -1,
+                "bands": {"value": {"earthengine": "V"}, "other": {"earthengine": "O"}},
+                "metadata": ["CLOUDS"],
+            }
+        }
+    )
+    return grid, collections
+
+
+@pytest.fixture(scope="session")
+def simple_archive():
+    """Two scenes over all of it."""
+
+    def reader(number):
+        return lambda grid: (np.full(grid.shape, number), np.ones(grid.shape, bool))
+
+    def scene(name, time, number):
+        return Image(
+            bands=(("V", reader(number)), ("O", reader(number + 1))),
+            properties={"system:index": name, "system:time_start": time, "CLOUDS": number},
+            footprint=shapely.box(-180, -90, 180, 90),
+        )
+
+    # 2022-06-01 and 2022-06-11, at noon
+    scenes = [scene("S1", 1654084800000, 1), scene("S2", 1654948800000, 2)]
+    return Archive(collections={SIMPLE: scenes})
+
+
+@pytest.fixture
+def order(simple, bucket):
+    """Make trackers of the simple order: ``order(engine, …)``."""
+    grid, collections = simple
+
+    def tracker(engine, **options) -> Tracker:
+        options = {"tracking_template": "SIMPLE", "store": bucket, **options}
+        store = options.pop("store")
+        return Tracker(grid, store, engine=engine, collections=collections, **options)
+
+    return tracker
+
+
+def tiles(count: int) -> list[tuple[int, int]]:
+    """Return the indices of so many tiles."""
+    return [(n // 100, n % 100) for n in range(count)]
+
+
+PERIOD = ("2022-06-01", "2022-07-01")

@@ -258,15 +258,12 @@ class EarthEngine:
         troubles = 0
         while open_:
             try:
-                listing = self._feeder.look(room=True)
-                self._feeder.settle(store)
-                self._feeder.feed(listing.pending)
+                still = self._round(open_, store)
                 troubles = 0
             except UnavailableError:
-                troubles += 1
+                still, troubles = open_, troubles + 1
                 if troubles >= _PATIENCE:
                     raise
-            still = self._open(list(open_), store)
             for key in [key for key in open_ if key not in still]:
                 if callback:
                     callback(item=open_[key], n_steps=1)
@@ -276,13 +273,27 @@ class EarthEngine:
                 return
             self._sleep(left)
 
+    def _round(self, open_: Mapping[str, str], store: Store) -> dict[str, str]:
+        """Look, settle and feed once; return which of these tasks are still open."""
+        known = self._ledger.records(list(open_))
+        unknown = [id_ for id_ in open_ if id_ not in known]
+        listing = self._feeder.look(ids=unknown, room=True)
+        self._feeder.settle(store)
+        self._feeder.feed(listing.pending)
+        still = self._open(list(known), store)
+        for id_, status in _from_listing(unknown, listing).items():
+            if status.state not in TERMINAL:
+                still[id_] = open_[id_]
+        return still
+
     def _open(self, ids: Sequence[str] | None, store: Store) -> dict[str, str]:
-        """Return key and name of the tasks that have not ended."""
+        """Return id and name of the tasks that have not ended, or are unknown here."""
         keys = self._ledger.open_keys(store=store.url) if ids is None else ids
+        known = self._ledger.records(keys)
         return {
-            key: record.name
-            for key, record in self._ledger.records(keys).items()
-            if record.state not in TERMINAL
+            key: known[key].name if key in known else key
+            for key in keys
+            if key not in known or known[key].state not in TERMINAL
         }
 
     def _statuses(self, keys: Sequence[str]) -> dict[str, TaskStatus]:

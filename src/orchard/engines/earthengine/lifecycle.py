@@ -261,7 +261,8 @@ def status_of_operations(name: str, operations: Iterable[Operation]) -> TaskStat
     parts = [
         observe(Part(id=op.part), op) for _, op in sorted(latest.items()) if op.part is not None
     ]
-    verdict = judge(parts) if parts else None
+    # Without the ledger nothing can be repeated or split: a failure is final.
+    verdict = judge(parts, attempts=1, generations=0) if parts else None
     if verdict is None or verdict.action is Action.VERIFY:
         return None
     record = Record(

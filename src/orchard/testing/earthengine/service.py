@@ -126,6 +126,15 @@ class Service:
         Where files go.
     limits : Limits
     project : str
+
+    Attributes
+    ----------
+    operations : dict
+        By id, the oldest first.
+    exports : list of str
+        Request ids of all exports that were started.
+    pending, most_pending : int
+        How many operations wait, and how many did at most.
     """
 
     def __init__(
@@ -144,6 +153,7 @@ class Service:
         self.exports: list[str] = []
         self.most_pending = 0
         self.now = _EPOCH
+        self.pending = 0
         self._ids = itertools.count(1)
         self._requests: dict[str, str] = {}
         self._failing: list[tuple[str, str, list[int]]] = []
@@ -183,14 +193,10 @@ class Service:
             self.operations[name] = operation
             self._requests[request] = name
             self.exports.append(request)
+            self.pending += 1
             self.most_pending = max(self.most_pending, self.pending)
             self.now += timedelta(milliseconds=1)
             return operation.to_json(self.project)
-
-    @property
-    def pending(self) -> int:
-        """Operations that wait."""
-        return sum(op.state == "PENDING" for op in self.operations.values())
 
     def _check_size(self, size: int) -> None:
         if size > self.limits.expression:
@@ -250,6 +256,7 @@ class Service:
         with self._lock:
             operation = self.get(name)
             if operation.state == "PENDING":
+                self.pending -= 1
                 self._end(operation, "CANCELLED")
             elif operation.state == "RUNNING":
                 operation.state = "CANCELLING"
@@ -267,6 +274,7 @@ class Service:
                     self._finish(operation)
                 waiting = sorted(self._in("PENDING"), key=_urgency)
                 for operation in waiting[: self.limits.running]:
+                    self.pending -= 1
                     operation.state, operation.started = "RUNNING", self.now
                     operation.updated = self.now
 
@@ -351,6 +359,7 @@ class Service:
         with self._lock:
             self.operations.clear()
             self._requests.clear()
+            self.pending = 0
 
     def forget_requests(self) -> None:
         """Forget the request ids only."""
