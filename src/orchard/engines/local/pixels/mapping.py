@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,7 +128,7 @@ def positions(crs: pyproj.CRS, transform: Affine, lattice: Lattice) -> Positions
     source = parse_crs(lattice.crs)
     go = None
     if not source.equals(crs, ignore_axis_order=True):
-        go = pyproj.Transformer.from_crs(crs, source, always_xy=True)
+        go = _transformer(crs.to_wkt(), lattice.crs)
     back = ~lattice.transform
 
     def exact(cols: Array, rows: Array) -> tuple[Array, Array]:
@@ -144,6 +144,12 @@ def positions(crs: pyproj.CRS, transform: Affine, lattice: Lattice) -> Positions
         return col, row
 
     return exact
+
+
+@lru_cache(maxsize=32)
+def _transformer(crs: str, source: str) -> pyproj.Transformer:
+    # Costs as much as a small tile; it may be used by many threads.
+    return pyproj.Transformer.from_crs(parse_crs(crs), parse_crs(source), always_xy=True)
 
 
 def map_window(

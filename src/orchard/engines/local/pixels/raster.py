@@ -198,7 +198,9 @@ class GdalRaster:
 
     def __init__(self, href: str) -> None:
         self._lock = threading.Lock()
-        with _gdal_errors():
+        # Neighbours of a remote file are not looked for: that would be a request each.
+        options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"} if is_remote(href) else {}
+        with _gdal_errors(), rasterio.Env(**options):
             self._file = rasterio.open(_gdal_name(href))
             crs, transform = checked_georeference(self._file)
         height, width = self._file.shape
@@ -245,7 +247,6 @@ def _gdal_name(href: str) -> str:
 @contextmanager
 def _gdal_errors() -> Iterator[None]:
     try:
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", VSI_CACHE=True):
-            yield
+        yield
     except RasterioError as exc:
         raise OSError(str(exc)) from exc

@@ -278,9 +278,7 @@ class _Area:
             lattice,
             target.height,
             target.width,
-            shrink=shrinkage(
-                exact, width / 2 - self._area.col_off, height / 2 - self._area.row_off
-            ),
+            shrink=shrinkage(exact, *centre),
             threads=self._threads,
         )
 
