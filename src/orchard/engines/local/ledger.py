@@ -326,7 +326,7 @@ class Ledger:
     def amend(self, claim: Claim, amended: Mapping[str, Any], why: str) -> bool:
         """Give a task back, to be made otherwise (see `orchard.engines.local.amend`)."""
         change = "amended = ?, files = NULL, losses = 0"
-        return self._settle(claim, Step.AMENDED, why, change, orjson.dumps(amended))
+        return self._settle(claim, Step.AMENDED, why, change, orjson.dumps(amended).decode())
 
     def _settle(
         self, claim: Claim, step: Step, detail: str | None, change: str, *args: Any

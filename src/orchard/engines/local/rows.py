@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     owner TEXT,
     lease_until REAL NOT NULL DEFAULT 0,
     spec BLOB NOT NULL,
-    amended BLOB,
+    amended TEXT,
     error TEXT,
     files BLOB,
     created_ms INTEGER NOT NULL,
