@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchard.config import Config, load_config
-from orchard.errors import EmptyOrderError, InputError
+from orchard.errors import EmptyOrderError, InputError, OrderError
 
 from .archive import make_archive
 
@@ -106,6 +108,13 @@ def run_demo(
     with progress("Running", len(plan.plans)) as callback:
         info = tracker.wait(name, callback=callback)
     tell(f"Ran: {', '.join(f'{n} {state}' for state, n in sorted(info.states.items()))}")
+    for cause, tasks in info.failures().items():
+        tell(f"Failed: {', '.join(tasks)}: {cause}")
+    if not info.complete:
+        raise OrderError(
+            f"the demo's order is not done: mend the cause, then 'orchard -C {config.path} retry "
+            f"{name} --all-failed' and run the demo again"
+        )
     downloads = folder / "downloads" / name
     with progress("Downloading", len(plan.plans)) as callback:
         files = tracker.download(info, downloads, overwrite=False, callback=callback)
@@ -287,6 +296,9 @@ def _clean(tracker: Tracker, name: str, tell: Tell) -> None:
 
 
 def _summary(folder: Path, cubes: list[Path]) -> str:
+    python, orchard = "python", "orchard"
+    if shutil.which("orchard") is None:
+        python, orchard = sys.executable, f"{sys.executable} -m orchard"
     return f"""
 All of it is in {folder}:
   orchard.yaml   the configuration
@@ -295,7 +307,7 @@ All of it is in {folder}:
   quicklooks/    one PNG a date, and sheet.png with all of them
 
 What to try next:
-  python -c "import orchard; print(orchard.open_ard('{folder / "cubes"}'))"
-  orchard -C {folder / "orchard.yaml"} plan LANDSAT/LC08/C02/T1_L2 -i 94 241 \\
+  {python} -c "import orchard; print(orchard.open_ard('{folder / "cubes"}'))"
+  {orchard} -C {folder / "orchard.yaml"} plan LANDSAT/LC08/C02/T1_L2 -i 94 241 \\
       --start 2023-04-01 --end 2023-10-01 --freq MS
-  orchard config template -o orchard.yaml    # then: your catalogue, your tiles, your period"""
+  {orchard} config template -o orchard.yaml    # then: your catalogue, your tiles, your period"""
