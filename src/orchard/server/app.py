@@ -1,0 +1,114 @@
+"""The application: `create_app` puts platform, calls and middleware together."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+
+import orchard
+from orchard.config import load_config
+
+from .api import downloads, errors, events, jobs, outputs, page, tokens
+from .middleware import Around
+from .platform import Platform
+from .workshop import Workshop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from orchard.config import Config
+
+__all__ = ["create_app"]
+
+_ABOUT = (
+    "Orders of analysis-ready data as jobs: each task of an order is a job, its workflow's blocks "
+    "(preard, ard, composite, index) are its jobtasks."
+)
+
+
+def create_app(
+    config: Config | None = None,
+    *,
+    in_process: bool = False,
+    run: bool = True,
+    folder: Path | None = None,
+    token_seconds: int = 3600,
+    link_seconds: int = 3600,
+) -> FastAPI:
+    """Make the job platform of a configuration, as an ASGI application.
+
+    As long as there is no project, callers on this machine need no key and see the project
+    ``local``; others are refused.
+
+    Parameters
+    ----------
+    config : Config, optional
+        By default what `orchard.load_config` finds.
+    in_process : bool
+        Whether it serves this process alone, without a socket: nobody needs a key; only jobs that
+        are asked for are worked on.
+    run : bool
+        Whether it works on jobs itself. Without, another process must (``orchard run``); blocks
+        after the first are not made then.
+    folder : Path, optional
+        Where the platform keeps its own files; by default beside the store.
+    token_seconds, link_seconds : int
+        How long tokens and download links hold.
+
+    Raises
+    ------
+    ConfigError
+        Without a configuration.
+
+    Examples
+    --------
+    >>> app = create_app(orchard.load_config("orchard.yaml"))  # doctest: +SKIP
+    """
+    platform = Platform(
+        config or load_config(),
+        in_process=in_process,
+        folder=folder,
+        token_seconds=token_seconds,
+        link_seconds=link_seconds,
+    )
+    ending = threading.Event()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        workshop = Workshop(platform)
+        if run:
+            workshop.start()
+        try:
+            yield
+        finally:
+            ending.set()
+            workshop.stop()
+            platform.close()
+
+    app = FastAPI(
+        title="Orchard",
+        version=orchard.__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.platform = platform
+    app.state.ending = ending
+    for module in (tokens, jobs, outputs, downloads, events, page):
+        app.include_router(module.router)
+    errors.add_handlers(app)
+    app.add_api_route("/", _home, include_in_schema=False)
+    app.add_middleware(Around, is_open=lambda: platform.is_open)
+    return app
+
+
+def _home() -> RedirectResponse:
+    return RedirectResponse("docs")
