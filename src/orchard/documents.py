@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from . import __version__
+from .errors import InputError
 from .tracking import State, TaskStatus
 
 if TYPE_CHECKING:
@@ -67,19 +68,12 @@ def task_keys(
 ) -> list[str]:
     """Derive the keys of many tasks; see `task_key`."""
     shared: dict[str, Any] = {"format": FORMAT, "engine": engine, "content": content}
-    pixels = {
-        name: {
-            "collection": collection.id,
-            "bands": list(collection.bands),
-            "pixels": [collection.dtype, collection.nodata],
-        }
-        for name, collection in collections.items()
-    }
+    made_of = {name: _collection_key(collection) for name, collection in collections.items()}
     return [
         _digest(
             {
                 **shared,
-                **pixels[request.collection],
+                "collection": made_of[request.collection],
                 "output": [request.prefix, request.name],
                 "tile": _tile_key(request.tile),
                 "period": [request.period.start, request.period.end],
@@ -96,14 +90,31 @@ def order_key(keys: Iterable[str]) -> str:
     return _digest(list(keys))
 
 
+def _collection_key(collection: Collection) -> str:
+    """Stand for all of a collection but the words for people; the order of its bands counts."""
+    words: Any = {"title": True, "bands": {"__all__": {"description", "units"}}}
+    return _digest([list(collection.bands), collection.model_dump(mode="json", exclude=words)])
+
+
 def _digest(content: Any) -> str:
-    data = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    try:
+        data = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        raise InputError(
+            f"the order cannot be written down ({error}): filters and export_image_kwds must be "
+            "numbers, text, lists and mappings"
+        ) from None
     return base64.b32encode(hashlib.blake2b(data, digest_size=15).digest()).decode()
 
 
-@lru_cache(maxsize=65536)
 def _tile_key(tile: Tile) -> str:
-    return _digest(_tile(tile))
+    # The CRS as it was given: its WKT is another one with each version of PROJ.
+    return _place_key(tile.crs.srs, tile.index, tuple(tile.bounds), tile.res, tile.size)
+
+
+@lru_cache(maxsize=65536)
+def _place_key(*place: Any) -> str:
+    return _digest(place)
 
 
 @lru_cache(maxsize=65536)

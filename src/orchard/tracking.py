@@ -6,7 +6,7 @@ import html
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -110,8 +110,10 @@ class FileInfo:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read from JSON."""
+        if "name" not in data:
+            raise MetadataError("a file of a task has no name")
         return cls(
-            name=data["name"],
+            name=str(data["name"]),
             size=data.get("size"),
             md5=data.get("md5"),
             crc32=data.get("crc32"),
@@ -151,25 +153,33 @@ class TaskStatus:
         """Read a ``status``; what CEDAR left out or empty takes its default."""
         try:
             state = State(data["state"])
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise MetadataError(
                 f"a task has the unknown state {data.get('state')!r}: known are {', '.join(State)}"
             ) from None
+        urls = data.get("output_url") or ()
         return cls(
             id=str(data.get("id") or ""),
             state=state,
-            creation_timestamp_ms=int(data.get("creation_timestamp_ms") or 0),
-            update_timestamp_ms=int(data.get("update_timestamp_ms") or 0),
-            start_timestamp_ms=int(data.get("start_timestamp_ms") or 0),
-            output_url=tuple(data.get("output_url") or ()),
+            creation_timestamp_ms=_number(data, "creation_timestamp_ms"),
+            update_timestamp_ms=_number(data, "update_timestamp_ms"),
+            start_timestamp_ms=_number(data, "start_timestamp_ms"),
+            output_url=(urls,) if isinstance(urls, str) else tuple(urls),
             error_message=data.get("error_message"),
-            attempt=int(data.get("attempt") or 0),
+            attempt=_number(data, "attempt"),
             files=tuple(FileInfo.from_dict(file) for file in data.get("files") or ()),
         )
 
     def moved(self, state: State, **changes: Any) -> Self:
         """Return this status in another state, updated now."""
         return replace(self, state=state, **{"update_timestamp_ms": now_ms(), **changes})
+
+
+def _number(status: Mapping[str, Any], key: str) -> int:
+    try:
+        return int(status.get(key) or 0)
+    except (TypeError, ValueError):
+        raise MetadataError(f"a task's {key} is not a number: {status[key]!r}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,14 +284,13 @@ class TrackingInfo(Mapping[str, Any]):
     @property
     def runtimes(self) -> Runtimes:
         """Runtimes of the tasks: from start to last update, or to now while they run."""
+        return Runtimes(seconds=tuple(s for s in self.task_runtimes if s is not None))
+
+    @property
+    def task_runtimes(self) -> list[float | None]:
+        """Runtime of each task in seconds, in the order of `orders`; None: it has not started."""
         now = now_ms()
-        spans = (
-            (now if status.state is State.RUNNING else status.update_timestamp_ms)
-            - status.start_timestamp_ms
-            for status in self.statuses
-            if status.start_timestamp_ms
-        )
-        return Runtimes(seconds=tuple(max(span, 0) / 1000 for span in spans))
+        return [_runtime(status, now) for status in self.statuses]
 
     def failures(self) -> dict[str, list[str]]:
         """Return the names of the tasks that failed, by cause."""
@@ -301,7 +310,9 @@ class TrackingInfo(Mapping[str, Any]):
 
     def summary(self, tasks: Sequence[int] | bool = False) -> str:
         """Return a text for people; `tasks` adds the details of some (by position) or all."""
-        return "\n".join(_summary(self, tasks))
+        from .summary import summarize
+
+        return "\n".join(summarize(self, range(len(self.orders)) if tasks is True else tasks or ()))
 
     def __repr__(self) -> str:
         states = ", ".join(f"{state}: {n}" for state, n in self.states.items())
@@ -340,8 +351,13 @@ def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
     for position, order in enumerate(data["orders"]):
         if not (isinstance(order, Mapping) and {"name", "prefix", "status"} <= order.keys()):
             raise MetadataError(f"not a tracking document: 'orders[{position}]' is not a task")
-        if order["status"].get("state") not in _STATE_NAMES:
-            TaskStatus.from_dict(order["status"])
+        status = order["status"]
+        if not isinstance(status, Mapping):
+            raise MetadataError(
+                f"not a tracking document: 'orders[{position}].status' is no object"
+            )
+        if str(status.get("state")) not in _STATE_NAMES:
+            TaskStatus.from_dict(status)  # says what is wrong
     return {"metadata": [], **data}
 
 
@@ -352,44 +368,9 @@ def _of(kind: type) -> str:
     return "list" if kind is list else "JSON object"
 
 
-def _summary(info: TrackingInfo, tasks: Sequence[int] | bool) -> Iterator[str]:
-    program, submission, tracking = info["program"], info["submission"], info["tracking"]
-    libraries = {k: v for k, v in program.items() if k not in {"name", "version"}}
-    extra = "".join(f", {k} {v}" for k, v in libraries.items() if isinstance(v, str))
-    indices = submission.get("tile_indices") or []
-    shown = ", ".join(f"({row}, {col})" for row, col in indices[:12])
-    yield f"Order {tracking['name']}"
-    yield f"  Made by      {program.get('name')} {program.get('version')}{extra}"
-    yield f"  Submitted    {submission.get('submitted')}"
-    yield f"  Collections  {', '.join(tracking.get('collections') or [])}"
-    yield f"  Tile grid    {(submission.get('tile_grid') or {}).get('name')}"
-    yield f"  Tiles        {shown}{f' and {len(indices) - 12} more' if len(indices) > 12 else ''}"
-    yield (
-        f"  Period       {submission.get('period_start')} to {submission.get('period_end')}, "
-        f"{submission.get('period_freq') or 'in one'}"
-    )
-    yield f"  Images       {tracking.get('prefix_template')}/{tracking.get('name_template')}"
-    yield f"  Tasks        {len(info.orders)}, {info.progress:.0%} done"
-    for state, n in sorted(info.states.items()):
-        yield f"    {state:<17}{n:>7}"
-    yield f"  Runtime      {info.runtimes}"
-    wanted: Iterable[int] = range(len(info.orders)) if tasks is True else tasks or ()
-    for position in wanted:
-        yield from _task_summary(info, position)
-
-
-def _task_summary(info: TrackingInfo, position: int) -> Iterator[str]:
-    order, status = info.orders[position], info.statuses[position]
-    span = (status.update_timestamp_ms - status.start_timestamp_ms) / 60_000
-    yield f"Task {position}: {order['name']}"
-    yield f"  Folder       {order['prefix']}"
-    yield f"  Id           {status.id}"
-    yield f"  State        {status.state}"
-    if status.start_timestamp_ms:
-        yield f"  Runtime      {span:.2f} minutes, attempt {max(status.attempt, 1)}"
-    if status.error_message:
-        yield f"  Error        {status.error_message}"
-    for url in dict.fromkeys(status.output_url):
-        yield f"  Output       {url}"
-    for file in status.files:
-        yield f"  File         {file.name} ({file.size} bytes)"
+def _runtime(status: TaskStatus, now: int) -> float | None:
+    """Return the seconds from a task's start to its last update, or to now while it runs."""
+    if not status.start_timestamp_ms:
+        return None
+    end = now if status.state is State.RUNNING else status.update_timestamp_ms
+    return max(end - status.start_timestamp_ms, 0) / 1000
