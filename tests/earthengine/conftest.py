@@ -130,7 +130,7 @@ def simple():
         crs="EPSG:3035",
         ul=(4000000, 3000000),
         res=(100, 100),
-        size=(16, 16),
+        size=(32, 32),
         limits=((0, 100), (0, 100)),
     )
     collections = load_collections(

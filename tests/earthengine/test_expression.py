@@ -16,6 +16,7 @@ from orchard.engines import PlannedAcquisition, PlannedScene, Task, TaskPlan
 from orchard.engines.earthengine.client import Client
 from orchard.engines.earthengine.destinations import Destination
 from orchard.engines.earthengine.expression import build_image, export_request, finish
+from orchard.engines.earthengine.planning import expression_size
 from orchard.engines.earthengine.spec import ImageSpec, PartSpec, crs_name, tile_ring
 from orchard.errors import InputError
 from orchard.grid import TileGrid, get_grid
@@ -263,6 +264,22 @@ def test_unknown_options_and_stores_are_refused(client, collections):
         _request(task)
     with pytest.raises(InputError, match=r"s3://x.*gs://"):
         Destination.of("s3://x", "p")
+
+
+def test_the_size_is_not_underestimated(client, collections):
+    """Planning tells by a rule of thumb, and before it is built, what would be too large."""
+    for name, days, per_day in ((L8, 200, 1), (L8, 5, 1), ("COPERNICUS/S2_SR_HARMONIZED", 60, 4)):
+        found = {
+            date.fromordinal(737500 + day): [
+                f"20200101T100319_20200101T100321_T33UU{letter}{day:03d}"
+                for letter in "PQRS"[:per_day]
+            ]
+            for day in range(days)
+        }
+        spec = ImageSpec.of(_task(collections[name], found))
+        part = PartSpec.of("IMAGE", spec.size, {}, 0, 0)
+        _, size = export_request(spec, part, Destination.of("gs://b", "p"), {}, description="D")
+        assert size < expression_size(days * per_day, days, len(spec.bands)) < 3 * size
 
 
 def test_specs_survive_packing(collections):

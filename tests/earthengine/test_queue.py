@@ -6,17 +6,16 @@ import os
 from collections import Counter
 
 import pytest
-from conftest import PERIOD, SIMPLE, tiles
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import PERIOD, SIMPLE, tiles
 from orchard.engines.earthengine.lifecycle import choose
 from orchard.engines.earthengine.operations import PartId
 from orchard.testing.earthengine import Limits, service
 
-
-# Most of the time goes into the client library's building and sending of 5,000 requests, so that the
-# full number is run on demand.
+# Most of the time goes into what the client library does to build and send each request: all 5,000
+# on demand.
 COUNT, QUEUE = (5000, 300) if os.environ.get("ORCHARD_LONG_TESTS") else (500, 30)
 
 

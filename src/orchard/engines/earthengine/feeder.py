@@ -297,8 +297,8 @@ class Feeder:
         )
         if size > self.options.expression:
             raise InputError(
-                f"the expression has {size / 1e6:.1f} MB, Earth Engine takes "
-                f"{self.options.expression / 1e6:.1f} MB: order shorter periods (period_freq)"
+                f"the expression has {size} bytes, Earth Engine takes "
+                f"{self.options.expression}: order shorter periods (period_freq)"
             )
         operation = Operation.from_json(self.client.export(id_.request_id, request))
         if not operation.id:

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "plan_tasks"]
 
 _INDEX, _TIME = "system:index", "system:time_start"
-# Bytes of an expression for each scene of an image, and for all the rest: more than measured.
-_PER_SCENE, _FIXED = 450, 20_000
+# Bytes of an expression for each scene, date and band of an image, and for the rest; measured 393,
+# 318, 24 and 7,000.
+_PER_SCENE, _PER_DAY, _PER_BAND, _FIXED = 450, 400, 40, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,9 +226,14 @@ def _check(plan: TaskPlan, collection: Collection, limits: Limits) -> None:
             f"{n_days * n_bands} bands, Earth Engine takes {limits.bands} an image: {advice}"
         )
     scenes = sum(len(day.scenes) for day in plan.acquisitions)
-    size = _FIXED + _PER_SCENE * scenes + 40 * n_days * n_bands
+    size = expression_size(scenes, n_days, n_bands)
     if size > limits.expression:
         raise InputError(
-            f"task {plan.request.name!r}: an expression of about {size / 1e6:.1f} MB for {scenes} "
-            f"scenes, Earth Engine takes {limits.expression / 1e6:.1f} MB: {advice}"
+            f"task {plan.request.name!r}: an expression of about {size} bytes for {scenes} scenes, "
+            f"Earth Engine takes {limits.expression}: {advice}"
         )
+
+
+def expression_size(n_scenes: int, n_days: int, n_bands: int) -> int:
+    """Return about how many bytes the expression of an image has, rather too many than too few."""
+    return _FIXED + _PER_SCENE * n_scenes + _PER_DAY * n_days + _PER_BAND * n_days * n_bands

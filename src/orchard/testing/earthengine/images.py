@@ -209,7 +209,6 @@ def file_pixels(
 
     The value is ``(number - subtract - offset) / scale``.
     """
-
     return lambda grid: _sample(grid, href, nodata, subtract, scale, offset)
 
 

@@ -65,6 +65,8 @@ def _check_dimensions(
     step: Mapping[str, int], options: Mapping[str, Any], size: tuple[int, int]
 ) -> None:
     block = int((options.get("tileSize") or {}).get("value", 256))
+    if block % 16:
+        raise EvaluationError(f"shardSize must be a multiple of 16, not {block}")
     for side, whole in ((step["width"], size[0]), (step["height"], size[1])):
         if side < whole and side % block:
             raise EvaluationError(f"fileDimensions must be a multiple of shardSize ({block})")
