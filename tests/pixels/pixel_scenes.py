@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,8 @@ def scene(name, **hrefs):
 def request(tile, *days, bands=("red",), dtype="uint16", nodata=0, **more):
     """An image of acquisitions, each a list of scenes."""
     acquisitions = tuple(
-        Acquisition(day=date(2022, 6, 2 + k), scenes=tuple(scenes)) for k, scenes in enumerate(days)
+        Acquisition(day=DAY + timedelta(days=k), scenes=tuple(scenes))
+        for k, scenes in enumerate(days)
     )
     more.setdefault("creation", {"blocksize": 64})
     return ImageRequest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections import OrderedDict, deque
@@ -352,8 +353,7 @@ class _naming:  # noqa: N801 - reads as the context it is
 
 
 def _scene_error(scene: str, band: str, href: str, cause: BaseException | None) -> SceneError:
-    # What follows a question mark may be a signature.
-    message = (
-        f"band {band} of scene {scene} cannot be read ({href.split('?', maxsplit=1)[0]}): {cause}"
-    )
+    message = f"band {band} of scene {scene} cannot be read ({href}): {cause}"
+    # What follows a question mark in a URL may be a signature.
+    message = re.sub(r"(://[^\s?]*)\?[^\s)]*", r"\1", message)
     return SceneError(message, scene=scene)
