@@ -102,7 +102,8 @@ def median(values: NDArray[Any], usable: NDArray[np.bool_], nodata: float) -> ND
     else:
         # Half of the difference, not of the sum, which may not fit the type.
         middle = low + ((high.astype(np.int64) - low + 1) // 2).astype(values.dtype)
-    return np.where(count > 0, middle, values.dtype.type(nodata)).astype(values.dtype)
+    found: NDArray[Any] = np.where(count > 0, middle, values.dtype.type(nodata))
+    return found.astype(values.dtype, copy=False)
 
 
 def rank_acquisitions(clear_fraction: Sequence[float], days: Sequence[float]) -> list[int]:
@@ -183,8 +184,10 @@ def _problem(node: ast.AST) -> str | None:
     if type(node) in _OPERATORS:
         return None
     if isinstance(node, ast.Constant):
-        number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
-        return None if number and abs(node.value) < 1e30 else f"{node.value!r} is not a number"
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e30:
+            return f"{value!r} is not a number"
+        return None
     if isinstance(node, ast.Call):
         name = node.func.id if isinstance(node.func, ast.Name) else "this"
         if name not in _FUNCTIONS:

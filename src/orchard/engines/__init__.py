@@ -10,6 +10,7 @@ from orchard.errors import InputError
 
 if TYPE_CHECKING:
     from datetime import date, datetime
+    from threading import Event
 
     from orchard.collections import Collection
     from orchard.orders import TaskRequest
@@ -159,8 +160,9 @@ class Works(Protocol):
         *,
         timeout: float | None = None,
         callback: Callback | None = None,
+        stop: Event | None = None,
     ) -> None:
-        """Work on tasks until all have ended or `timeout` seconds have passed."""
+        """Work on tasks until all have ended, `timeout` seconds have passed or `stop` is set."""
         ...
 
 

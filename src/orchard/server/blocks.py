@@ -11,7 +11,6 @@ import contextlib
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -28,8 +27,9 @@ from .workflow import ARD, COMPOSITE, INDEX, PREARD, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
-    from orchard.config import ArdPart
+    from orchard.config.parts import ArdPart
     from orchard.preard import Acquisition
     from orchard.stores import Store
 
@@ -254,7 +254,11 @@ def _ard(job: BlockJob, folder: Path) -> list[dict[str, Any]]:
     place = folder / "files" / job.name
     document = job.done[PREARD].files / job.name / f"{job.name}.json"
     cubes = convert(
-        document, _as_path(place), job.ard.format, encoding=job.ard.encoding, executor="threads"
+        document,
+        _as_path(place),
+        job.ard.format,
+        encoding=job.ard.encoding.given,
+        executor="threads",
     )
     if not cubes:
         raise DataError(f"{job.name} has no acquisitions to make a cube of")
@@ -367,4 +371,4 @@ def _feature(tile: Tile, uid: str, path: str, properties: Mapping[str, Any]) -> 
 def _bounds(geometry: Mapping[str, Any]) -> tuple[float, ...]:
     from shapely.geometry import shape
 
-    return tuple(shape(geometry).bounds)
+    return tuple(shape(dict(geometry)).bounds)

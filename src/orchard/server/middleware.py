@@ -1,4 +1,4 @@
-"""Around every call: a limit to its body, checks of an open platform, an access log without secrets."""
+"""Around every call: its body is limited, an open platform guarded, the call logged."""
 
 from __future__ import annotations
 

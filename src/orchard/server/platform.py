@@ -94,7 +94,9 @@ class JobView:
 
     def block_of(self, task: str) -> str | None:
         """Return the block of a jobtask's id; None: it is none of this job."""
-        return next((block for block in self.workflow.blocks if task_id(self.id, block) == task), None)
+        return next(
+            (block for block in self.workflow.blocks if task_id(self.id, block) == task), None
+        )
 
     @property
     def finished_ms(self) -> int:
@@ -318,9 +320,7 @@ class Platform:
     def _all_jobs(self, order: str) -> tuple[str, ...]:
         return next((e.jobs for e in self.index.orders() if e.name == order), ())
 
-    def _tracker_of(
-        self, project: str, workflow: Workflow, request: Mapping[str, Any]
-    ) -> Tracker:
+    def _tracker_of(self, project: str, workflow: Workflow, request: Mapping[str, Any]) -> Tracker:
         """Return a tracker whose names are this very request's and project's.
 
         Two projects, or two workflows, may order the same tasks: they have names and files of their

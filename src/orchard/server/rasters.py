@@ -170,7 +170,8 @@ class Raster:
 def _physical(
     values: NDArray[Any], usable: NDArray[np.bool_], scale: tuple[float, float]
 ) -> NDArray[np.float64]:
-    return np.where(usable, values * scale[0] + scale[1], np.nan)
+    found: NDArray[np.float64] = np.where(usable, values * scale[0] + scale[1], np.nan)
+    return found
 
 
 def composite(cube: Cube, method: str, path: Path) -> dict[str, Any]:
@@ -217,7 +218,8 @@ def composite(cube: Cube, method: str, path: Path) -> dict[str, Any]:
 
 def _picked(values: NDArray[Any], chosen: NDArray[np.intp], nodata: float) -> NDArray[Any]:
     found = np.take_along_axis(values, np.maximum(chosen, 0)[None], axis=0)[0]
-    return np.where(chosen >= 0, found, values.dtype.type(nodata))
+    picked: NDArray[Any] = np.where(chosen >= 0, found, values.dtype.type(nodata))
+    return picked
 
 
 def index_of_cube(cube: Cube, number: int, formula: str, name: str, path: Path) -> None:

@@ -164,7 +164,7 @@ class Records:
             if row is not None and row[0] is None:
                 return False
             db.execute(
-                f"INSERT OR REPLACE INTO projects ({_PROJECT}) VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                f"INSERT OR REPLACE INTO projects ({_PROJECT}) VALUES (?, ?, ?, ?, ?, ?, NULL)",  # noqa: S608 - constant
                 (
                     project.id,
                     project.name,
@@ -213,7 +213,7 @@ class Records:
         """Record how far a block is."""
         with self._write() as db:
             db.execute(
-                f"INSERT OR REPLACE INTO blocks ({_BLOCK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO blocks ({_BLOCK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
                 (
                     record.job,
                     record.block,

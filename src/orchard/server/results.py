@@ -92,7 +92,7 @@ class BlockResult:
 def is_as_recorded(entry: Entry, file: Path | int) -> bool:
     """Whether a file (or an open one) is the one that a manifest tells of."""
     try:
-        found = os.stat(file)
+        found = os.stat(file)  # noqa: PTH116 - of a path or of a descriptor
     except OSError:
         return False
     return (found.st_size, found.st_mtime_ns) == (entry.size, entry.modified_ns)

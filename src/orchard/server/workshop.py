@@ -270,9 +270,7 @@ class Workshop:
         folder = results.begin(following.job, following.block)
         try:
             features = make_block(following.block, self._job(following), folder)
-            results.commit(
-                folder, following.job, following.block, following.version, features
-            )
+            results.commit(folder, following.job, following.block, following.version, features)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the block's cause
             results.discard(folder)
             record = self._failed(record, error)

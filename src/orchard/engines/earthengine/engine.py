@@ -26,6 +26,7 @@ from .spec import ImageSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from threading import Event
 
     from orchard.collections import Collection
     from orchard.engines import Task, TaskPlan
@@ -233,6 +234,7 @@ class EarthEngine:
         *,
         timeout: float | None = None,
         callback: Callable[..., None] | None = None,
+        stop: Event | None = None,
     ) -> None:
         """Feed Earth Engine and follow its tasks until these have ended.
 
@@ -247,6 +249,8 @@ class EarthEngine:
             Seconds after which to return.
         callback : callable, optional
             ``callback(item=…, n_steps=…)``: one step for each of these tasks that has ended.
+        stop : threading.Event, optional
+            Set when it is to return.
 
         Raises
         ------
@@ -271,7 +275,10 @@ class EarthEngine:
             left = self.interval if until is None else min(self.interval, until - time.monotonic())
             if not open_ or left <= 0:
                 return
-            self._sleep(left)
+            if stop is None:
+                self._sleep(left)
+            elif stop.wait(left):
+                return
 
     def _round(self, open_: Mapping[str, str], store: Store) -> dict[str, str]:
         """Look, settle and feed once; return which of these tasks are still open."""

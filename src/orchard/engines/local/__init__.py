@@ -20,6 +20,7 @@ from .parts import ImageFiles, Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Event
 
     from orchard.collections import Collection
     from orchard.engines import Task, TaskPlan
@@ -209,8 +210,12 @@ class LocalEngine:
         *,
         timeout: float | None = None,
         callback: Callable[..., None] | None = None,
+        stop: Event | None = None,
     ) -> None:
-        """Make the images of tasks (None: of all in the ledger) until all have ended."""
+        """Make the images of tasks (None: of all in the ledger) until all have ended.
+
+        See `orchard.engines.Works.work`.
+        """
         from .runner import Runner
 
         Runner(
@@ -221,7 +226,7 @@ class LocalEngine:
             on_bad_scene=self.on_bad_scene,
             keys=None if ids is None else set(ids),
             callback=callback,
-        ).run(timeout)
+        ).run(timeout, stop)
 
 
 def ledger_path(store: Store) -> Path:

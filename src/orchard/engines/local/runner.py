@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import pickle
 import threading
 import time
@@ -85,15 +86,16 @@ class Runner:
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._numbers = itertools.count()
 
-    def run(self, timeout: float | None = None) -> None:
-        """Work until every task has ended, or for `timeout` seconds.
+    def run(self, timeout: float | None = None, stop: threading.Event | None = None) -> None:
+        """Work until every task has ended, for `timeout` seconds, or until `stop` is set.
 
         What is still running then, or when the caller is interrupted, is stopped and given back.
         A second interrupt gives it back without waiting for it to stop.
         """
         if self.executor.is_remote:
             pickle.dumps(self.store)  # says what is wrong before anything is claimed
-        until = time.monotonic() + timeout if timeout is not None else None
+        until = time.monotonic() + timeout if timeout is not None else math.inf
+        stop = stop or threading.Event()
         self.ledger.reclaim()
         with (
             open_pool(self.executor) as pool,
@@ -101,7 +103,7 @@ class Runner:
             self._heartbeat(),
         ):
             try:
-                while until is None or time.monotonic() < until:
+                while time.monotonic() < until and not stop.is_set():
                     self._fill(pool)
                     if self._jobs:
                         self._react(_TICK)

@@ -78,9 +78,7 @@ def list_jobs(
 
 
 @router.post("/jobs", status_code=201)
-def submit(
-    project: ProjectOf, platform: PlatformOf, wanted: JobRequest
-) -> Envelope[Submitted]:
+def submit(project: ProjectOf, platform: PlatformOf, wanted: JobRequest) -> Envelope[Submitted]:
     """Order collections x tiles x periods; each task becomes a job.
 
     The same order again gives the same jobs, and starts nothing twice.
@@ -91,9 +89,7 @@ def submit(
         order, views, count = platform.submit(project, wanted.workflow, wanted.arguments)
     finally:
         platform.submitting.release()
-    return Envelope(
-        data=Submitted(order=order, count=count, jobs=[_job(view) for view in views])
-    )
+    return Envelope(data=Submitted(order=order, count=count, jobs=[_job(view) for view in views]))
 
 
 @router.get("/jobs/{job_id}")
@@ -106,9 +102,7 @@ def get_job(project: ProjectOf, platform: PlatformOf, job_id: JobId) -> Envelope
 
 @router.get("/jobs/{job_id}/tasks", include_in_schema=False)
 @router.get("/jobs/{job_id}/tasks/")
-def list_tasks(
-    project: ProjectOf, platform: PlatformOf, job_id: JobId
-) -> Envelope[list[TaskInfo]]:
+def list_tasks(project: ProjectOf, platform: PlatformOf, job_id: JobId) -> Envelope[list[TaskInfo]]:
     """List a job's tasks, one a block, in the order of the workflow."""
     return Envelope(data=_tasks(platform.job(project, job_id)))
 

@@ -58,7 +58,7 @@ class Token(BaseModel):
 
     data: TokenData
     access_token: str
-    token_type: str = "bearer"
+    token_type: str = "bearer"  # noqa: S105 - the word of OAuth2
     expires_in: int = Field(description="seconds")
 
 

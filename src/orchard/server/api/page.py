@@ -46,7 +46,8 @@ def get_health() -> JSONResponse:
 
 def _page(document: Mapping[str, Any]) -> Iterator[str]:
     about = document["info"]
-    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(about['title'])}</title>"
+    yield "<!doctype html><html lang=en><meta charset=utf-8>"
+    yield f"<title>{escape(about['title'])}</title>"
     yield f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>"
     yield f"<h1>{escape(about['title'])} <small>{escape(about['version'])}</small></h1>"
     yield f"<p>{escape(about.get('description', ''))}</p>"
@@ -65,9 +66,7 @@ def _call(
     yield f"<code>{escape(path)}</code><br>{escape(text.splitlines()[0] if text else '')}</summary>"
     rest = "\n".join(text.splitlines()[1:]).strip()
     yield f"<p>{escape(rest)}</p>" if rest else ""
-    rows = [
-        (p["name"], p["in"], p.get("description", "")) for p in call.get("parameters", ())
-    ]
+    rows = [(p["name"], p["in"], p.get("description", "")) for p in call.get("parameters", ())]
     if rows:
         yield "<table><tr><th>parameter<th>in<th>meaning</tr>"
         for row in rows:
