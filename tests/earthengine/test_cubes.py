@@ -176,3 +176,50 @@ def test_files_are_as_earth_engine_writes_them(
         assert file.descriptions[0] == "2022-06-02_blue"
         tile = bolzano_grid[1, 1]
         assert file.transform == tile.transform * rasterio.Affine.translation(64, 64)
+
+
+def test_another_folder_of_the_same_name(world, real_archive, collections, bolzano_grid, tmp_path):
+    """Drive knows folders by name: what lands in a wrong one is missed, and said so."""
+    from drive_server import drive_server
+
+    with drive_server() as pair:
+        store, sink = _drive(pair, tmp_path)
+        tracker = Tracker(
+            bolzano_grid, store, engine=world(real_archive, sink).engine(), collections=collections
+        )
+        order = ("BOLZANO/S2_L2A", (1, 1), "2022-06-01", "2022-06-04")
+        store.put("CEDAR_PREARD/x", b"the folder is there")
+        wrong = pair[1].add("CEDAR_PREARD", "the-root")
+        name, _ = tracker.submit(*order)
+        info = tracker.wait(name)
+        assert info.states == {"LOST": 1}
+        (cause,) = info.failures()
+        assert "if it is in another folder of this name, rename that one" in cause
+        pair[1].files[wrong].name = "not that one"
+        tracker.retry(name)
+        assert tracker.wait(name).states == {"COMPLETED": 1}
+
+
+def test_a_retry_leaves_nothing_double_in_drive(
+    world, real_archive, collections, bolzano_grid, tmp_path
+):
+    from drive_server import drive_server
+
+    with drive_server() as pair:
+        store, sink = _drive(pair, tmp_path)
+        there = world(real_archive, sink)
+        tracker = Tracker(
+            bolzano_grid,
+            store,
+            engine=there.engine(),
+            collections=collections,
+            export_image_kwds={"fileDimensions": 64, "shardSize": 64},
+        )
+        there.service.lose("0000000064-0000000064")
+        name, _ = tracker.submit("BOLZANO/S2_L2A", (1, 1), "2022-06-01", "2022-06-04")
+        assert tracker.wait(name).states == {"LOST": 1}
+        there.service._losing.clear()
+        tracker.retry(name)
+        assert tracker.wait(name).states == {"COMPLETED": 1}
+        names = [f.name for f in pair[1].files.values() if f.name.endswith(".tif")]
+        assert len(names) == len(set(names)) == 4

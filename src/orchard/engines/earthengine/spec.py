@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from orchard.preard import Window, file_dimensions, layout, shard_name
+from orchard.preard import Window, expected_files, file_dimensions, layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -216,9 +216,9 @@ class PartSpec:
                 sharded=len(layout(size, dimensions)) > 1,
                 dimensions=dimensions,
             )
-        window = layout(size, split_dimensions(size, generation))[number]
-        stem = shard_name(name, (window.row_off, window.col_off)).removesuffix(".tif")
-        return cls(window=window, name=stem, sharded=False, dimensions=None)
+        files = expected_files(name, size, split_dimensions(size, generation))
+        file, window = list(files.items())[number]
+        return cls(window=window, name=file.removesuffix(".tif"), sharded=False, dimensions=None)
 
 
 def split_dimensions(size: tuple[int, int], generation: int) -> tuple[int, int]:
