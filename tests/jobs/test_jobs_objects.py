@@ -407,3 +407,54 @@ def test_looking_before_downloading_is_told():
         job.plot_quicklooks()
     with pytest.raises(InputError, match="say which scenes"):
         initialize_jobcollection(["j1"]).map_quicklooks(filepaths=[])
+
+
+def test_looking_at_the_real_archive(server, scenes):
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    server.archives["j1/t1"] = Link((scenes / "up42/result_tif.tgz").read_bytes())
+    picture = next((scenes / "up42").glob("quicklook_*.jpg"))
+    scene_id = picture.stem.removeprefix("quicklook_")
+    server.quicklooks["j1/t1"] = {scene_id: ("image/jpeg", picture.read_bytes())}
+    server.features["j1/t1"] = {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "id": scene_id,
+                "bbox": [13, 52, 14, 53],
+                "geometry": None,
+                "properties": {},
+            }
+        ],
+    }
+    task = initialize_jobtask("t1", "j1")
+    files = task.download_results()
+    figure = task.plot_results(bands=[3, 2, 1], titles=["Berlin"], interpolation="nearest")
+    assert figure.axes[0].get_title() == "Berlin"
+    page = task.map_results(save_html="map.html")
+    (south, west), (north, east) = page.get_bounds()
+    assert 13.355 < west < east < 13.43
+    assert 52.48 < south < north < 52.53
+    assert Path("map.html").stat().st_size < 1_500_000
+    assert task.plot_results(filepaths=files).axes[0].get_title().startswith("7e17f023")
+    task.download_quicklooks()
+    assert len(task.plot_quicklooks().axes) == 1
+    (south, west), (north, east) = task.map_quicklooks().get_bounds()
+    assert (west, south, east, north) == (13, 52, 14, 53)
+    table = task.get_results_json(as_dataframe=True)
+    assert task.plot_coverage(table).axes[0].get_legend() is None
+
+
+def test_looking_at_a_collection(server, scenes):
+    real = Link((scenes / "up42/result_tif.tgz").read_bytes())
+    for job_id in ("a", "b"):
+        server.add_job(job_id)
+        server.archives[job_id] = real
+    jobs = initialize_jobcollection(["a", "b"])
+    jobs.download_results()
+    page = jobs.map_results(basemap=False)
+    html = page.get_root().render()
+    assert html.count("L.imageOverlay(") == 2
+    assert "Image 2 - 21ac03b7-1b1e-43c8-b385-56fde04610aa" in html

@@ -9,7 +9,7 @@ import io
 import math
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -17,10 +17,10 @@ import numpy as np
 import rasterio
 from affine import Affine
 from PIL import Image
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
+from rasterio.warp import reproject, transform_bounds
 
 from orchard.errors import DataError, InputError
 from orchard.viz.stretch import Stretch, percentiles, shades
@@ -99,6 +99,10 @@ def read_for_screen(path: Path, bands: Sequence[int], size: int) -> Raster:
         how = Resampling.average if len(chosen) == 3 and scale > 1 else Resampling.nearest
         values = source.read(chosen, out_shape=(len(chosen), *shape), resampling=how)
         masks = source.read_masks(chosen, out_shape=(len(chosen), *shape))
+        if _mislabelled(source):
+            masks[...] = 255
+        if np.iscomplexobj(values):  # radar: the amplitude is the picture
+            values = np.abs(values)
         wide, high = source.width / shape[1], source.height / shape[0]
         t = source.transform
         return Raster(
@@ -127,21 +131,19 @@ def read_for_map(
         The file cannot be read, or nobody says where it lies.
     """
     with _opened(path) as source:
-        placed = source.crs is not None or bool(source.gcps[0])
-    if not placed:
-        if outline is None:
-            raise DataError(f"{path} has no georeference, and no feature says where it lies")
-        picture = read_for_screen(path, bands, size)
-        return Raster(
-            values=picture.values,
-            alpha=picture.alpha,
-            transform=picture.transform,
-            bounds=outline,
-            palette=picture.palette,
-        )
-    with _opened(path, overview_for=size) as source:
-        chosen = _chosen(source, bands, path)
-        return _warped(source, chosen, size)
+        points, crs = source.gcps
+        crs, points = (source.crs, []) if source.crs is not None else (crs, points)
+        bounds = _degrees(crs, points, source.bounds) if crs is not None else outline
+        shape = source.shape
+    if bounds is None:
+        raise DataError(f"{path} has no georeference, and no feature says where it lies")
+    # Somewhat more than what is shown in the end, so that the second resampling loses nothing.
+    picture = read_for_screen(path, bands, size + size // 4)
+    if crs is None:
+        return replace(picture, bounds=bounds)
+    high, wide = (length / read for length, read in zip(shape, picture.alpha.shape, strict=True))
+    scaled = [GroundControlPoint(p.row / high, p.col / wide, p.x, p.y) for p in points]
+    return _warped(picture, crs, scaled, bounds, size)
 
 
 def rgba(
@@ -185,27 +187,15 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path, overview_for: int | None = None) -> Iterator[Any]:
-    """Open a raster, at the smallest overview that still has `overview_for` pixels."""
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
             # A quicklook has no georeference; that is no news.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as source:
-                level = _overview(source, overview_for) if overview_for else None
-                if level is None:
-                    yield source
-                    return
-            with rasterio.open(path, overview_level=level) as source:
                 yield source
     except (RasterioError, OSError) as exc:
         raise DataError(f"cannot look at {path}: {exc}") from exc
-
-
-def _overview(source: Any, size: int) -> int | None:
-    ratio = max(source.shape) / size
-    fitting = [level for level, factor in enumerate(source.overviews(1)) if factor <= ratio]
-    return fitting[-1] if fitting else None
 
 
 def _chosen(source: Any, bands: Sequence[int], path: Path) -> list[int]:
@@ -218,6 +208,21 @@ def _chosen(source: Any, bands: Sequence[int], path: Path) -> list[int]:
     if wrong:
         raise InputError(f"{path} has bands 1 to {source.count}, not {wrong[0]}")
     return chosen
+
+
+def _mislabelled(source: Any) -> bool:
+    """Whether a band is called alpha and is none: GDAL calls the fourth of four 8-bit bands so.
+
+    A mask holds two values; a near-infrared band, say, many. An alpha with shades in between is
+    taken for a band of data as well, and the picture is opaque then.
+    """
+    if source.nodata is not None or ColorInterp.alpha not in source.colorinterp:
+        return False
+    band = source.colorinterp.index(ColorInterp.alpha) + 1
+    scale = max(1.0, max(source.shape) / 512)
+    shape = tuple(max(1, round(length / scale)) for length in source.shape)
+    found = np.unique(source.read(band, out_shape=shape, resampling=Resampling.nearest))
+    return not set(found.tolist()) <= {0, np.iinfo(found.dtype).max}
 
 
 def _alpha(values: NDArray[np.generic], masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -237,55 +242,46 @@ def _palette(source: Any, chosen: Sequence[int]) -> NDArray[np.uint8] | None:
     return colours
 
 
-def _warped(source: Any, chosen: list[int], size: int) -> Raster:
-    """Warp to the Mercator grid of web maps, which is what a map stretches a picture on."""
-    lon, (left, bottom, right, top) = _degrees(source)
-    crs = _MERCATOR.format(lon=lon)
+def _warped(
+    picture: Raster, crs: Any, points: list[GroundControlPoint], bounds: Bounds, size: int
+) -> Raster:
+    """Warp to the Mercator grid of web maps, which is what a map stretches a picture on.
+
+    Values and transparency are warped apart: GDAL itself makes a usable alpha band of some data
+    types only.
+    """
+    left, bottom, right, top = bounds
+    lon = 180.0 if right > 180 else 0.0
     west, east = (math.radians(x - lon) * _RADIUS for x in (left, right))
     south, north = (_RADIUS * math.asinh(math.tan(math.radians(y))) for y in (bottom, top))
     # Twice the raster's own size keeps the shape of its pixels; more than `size` nobody sees.
-    longest = min(size, max(256, 2 * max(source.shape)))
+    longest = min(size, max(256, 2 * max(picture.alpha.shape)))
     res = max(east - west, north - south) / longest
     width, height = (max(1, round(length / res)) for length in (east - west, north - south))
     grid = Affine((east - west) / width, 0, west, 0, -(north - south) / height, north)
-    shrinks = max(source.shape) > longest
     options: dict[str, Any] = {
-        "crs": crs,
-        "transform": grid,
-        "width": width,
-        "height": height,
-        "resampling": (Resampling.average if len(chosen) == 3 and shrinks else Resampling.nearest),
+        "src_crs": crs,
+        "dst_crs": _MERCATOR.format(lon=lon),
+        "dst_transform": grid,
+        "resampling": Resampling.nearest,
     }
-    if source.crs is None:
-        options["src_crs"] = source.gcps[1]
-    if ColorInterp.alpha not in source.colorinterp and source.nodata is None:
-        options["add_alpha"] = True  # what lies outside the raster becomes transparent
-    with WarpedVRT(source, **options) as warped:
-        values = warped.read(chosen)
-        masks = warped.read_masks(chosen)
-        return Raster(
-            values=values,
-            alpha=_alpha(values, masks),
-            transform=grid,
-            bounds=(left, bottom, right, top),
-            palette=_palette(source, chosen),
-        )
+    options |= {"gcps": points} if points else {"src_transform": picture.transform}
+    values = np.zeros((len(picture.values), height, width), picture.values.dtype)
+    alpha = np.zeros((height, width), np.uint8)
+    reproject(picture.values, values, **options)
+    reproject(picture.alpha, alpha, **options)
+    return replace(picture, values=values, alpha=alpha, transform=grid, bounds=bounds)
 
 
-def _degrees(source: Any) -> tuple[float, Bounds]:
-    """Return the central meridian to use and the bounds in degrees, within a web map's world."""
-    if source.crs is not None:
-        crs, box = source.crs, source.bounds
-    else:
-        points, crs = source.gcps
+def _degrees(crs: Any, points: Sequence[GroundControlPoint], box: Bounds) -> Bounds:
+    """Return the bounds in degrees, within a web map's world; beyond 180 where they cross it."""
+    if points:
         xs, ys = [p.x for p in points], [p.y for p in points]
         box = (min(xs), min(ys), max(xs), max(ys))
     left, bottom, right, top = transform_bounds(crs, "EPSG:4326", *box)
-    crosses = left > right  # the antimeridian lies in between
-    bottom, top = max(bottom, -_LAST_LATITUDE), min(top, _LAST_LATITUDE)
-    return (
-        (180.0, (left, bottom, right + 360, top)) if crosses else (0.0, (left, bottom, right, top))
-    )
+    if left > right:  # the antimeridian lies in between
+        right += 360
+    return (left, max(bottom, -_LAST_LATITUDE), right, min(top, _LAST_LATITUDE))
 
 
 def _coloured(shade: NDArray[np.uint8], cmap: str) -> NDArray[np.uint8]:

@@ -131,6 +131,7 @@ def plot_coverage(
     if not isinstance(scenes, GeoDataFrame) or not isinstance(aoi, (GeoDataFrame, type(None))):
         raise InputError("scenes and aoi must be GeoDataFrames")
     figure, ax = plt.subplots(figsize=figsize, FigureClass=_Figure)
+    scenes = scenes[scenes.geometry.notna() & ~scenes.geometry.is_empty]
     if len(scenes):
         known = legend_column in scenes.columns
         legend = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if known else None
