@@ -418,7 +418,7 @@ def test_a_document_of_cedar_becomes_a_cube(tmp_path):
     assert ds.clear.dtype == bool
     assert ds.red.attrs["scale_factor"] == 0.0001
     assert float(ds.sun_elevation[0]) == pytest.approx(90 - 48.971226)
-    assert "Lambert_Azimuthal_Equal_Area" in ds.spatial_ref.attrs["crs_wkt"]
+    assert "Lambert Azimuthal Equal Area" in ds.spatial_ref.attrs["crs_wkt"]
 
 
 def test_a_geographic_grid(tmp_path):
