@@ -125,7 +125,7 @@ def run_demo(
         pictures = _pictures(folder / "cubes", folder / "quicklooks", callback)
     tell(f"Drew {pictures} quicklooks and a sheet of them")
     _clean(tracker, name, tell)
-    tell(_summary(folder, cubes))
+    tell(_summary(folder, cubes, order, tiles[0]))
     return folder
 
 
@@ -295,10 +295,11 @@ def _clean(tracker: Tracker, name: str, tell: Tell) -> None:
     tell(f"Cleaned the store: {sum(map(len, cleaned.values()))} files of {name} are deleted")
 
 
-def _summary(folder: Path, cubes: list[Path]) -> str:
+def _summary(folder: Path, cubes: list[Path], order: _Order, tile: tuple[int, int]) -> str:
     python, orchard = "python", "orchard"
     if shutil.which("orchard") is None:
         python, orchard = sys.executable, f"{sys.executable} -m orchard"
+    freq = f" --freq {order.freq}" if order.freq else ""
     return f"""
 All of it is in {folder}:
   orchard.yaml   the configuration
@@ -308,6 +309,6 @@ All of it is in {folder}:
 
 What to try next:
   {python} -c "import orchard; print(orchard.open_ard('{folder / "cubes"}'))"
-  {orchard} -C {folder / "orchard.yaml"} plan LANDSAT/LC08/C02/T1_L2 -i 94 241 \\
-      --start 2023-04-01 --end 2023-10-01 --freq MS
+  {orchard} -C {folder / "orchard.yaml"} plan {order.collection} -i {tile[0]} {tile[1]} \\
+      --start {order.start} --end {order.end}{freq}
   {orchard} config template -o orchard.yaml    # then: your catalogue, your tiles, your period"""
