@@ -20,6 +20,7 @@ from . import (
     commands_delivery,
     commands_demo,
     commands_orders,
+    commands_server,
     commands_status,
 )
 from .common import State
@@ -83,6 +84,7 @@ for _module in (
     commands_delivery,
     commands_convert,
     commands_demo,
+    commands_server,
     commands_console,
 ):
     for _command in _module.COMMANDS:
