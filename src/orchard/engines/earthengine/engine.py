@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from orchard.errors import InputError
 from orchard.tracking import FAILED_STATES, TERMINAL, State, TaskStatus, now_ms
 
+from .adoption import adopt, foreign_statuses, open_operations
 from .client import Client
 from .destinations import Destination
 from .failures import UnavailableError
 from .feeder import Feeder, Options
 from .ledger import Ledger
-from .lifecycle import SENT, Part, PartState, Record, status_of, status_of_operations
-from .operations import Listing, Operation, list_operations
+from .lifecycle import SENT, PartState, status_of
+from .operations import Operation, list_operations
 from .planning import Limits, plan_tasks
 from .results import Results
-from .spec import ImageSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -134,33 +134,11 @@ class EarthEngine:
         new = [task for task in tasks if task.key not in known]
         listing = self._feeder.look(everything=bool(new))
         if new:
-            self._adopt(new, store, listing)
+            adopt(new, store, self._ledger, listing)
         self._feeder.settle(store)
         self._feeder.feed(listing.pending)
         statuses = self._statuses(keys)
         return [statuses[key] for key in keys]
-
-    def _adopt(self, tasks: Sequence[Task], store: Store, listing: Listing) -> None:
-        first = self._ledger.first_attempts([task.key for task in tasks])
-        operations: dict[str, list[Operation]] = {}
-        for part, operation in listing.parts.items():
-            operations.setdefault(part.key, []).append(operation)
-        results = Results(store)
-
-        def entry(task: Task) -> tuple[Record, bytes, list[Part]]:
-            record, theirs = _record(task, store.url), operations.get(task.key, [])
-            # What was done before counts if its files are still there; an order that was cleaned
-            # and is made again starts anew, though Earth Engine still remembers.
-            generation = max((op.part.generation for op in theirs if op.part), default=0)
-            latest = replace(record, generation=generation)
-            keep = bool(theirs) and bool(results.files(latest))
-            generation, parts = self._feeder.parts_for(
-                task.key, theirs, first.get(task.key, 0), keep=keep
-            )
-            record = replace(record, generation=generation)
-            return record, ImageSpec.of(task).pack(), self._feeder.complete_parts(record, parts)
-
-        self._ledger.add(map(entry, tasks))
 
     def poll(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
         """Return the status of tasks: one listing of operations tells all.
@@ -173,7 +151,7 @@ class EarthEngine:
         if unknown or any(record.state not in TERMINAL for record in known.values()):
             listing = self._feeder.look(ids=unknown)
             self._feeder.settle(store)
-        return self._statuses(list(known)) | _from_listing(unknown, listing)
+        return self._statuses(list(known)) | foreign_statuses(unknown, listing)
 
     def cancel(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
         """Cancel what has not ended, whether it waits here, waits there or runs."""
@@ -189,11 +167,10 @@ class EarthEngine:
         self._withdraw(keys, {PartState.WAITING})
         parts = [part for theirs in self._ledger.parts(keys).values() for part in theirs]
         operations = [part.operation for part in parts if part.state in SENT and part.operation]
-        operations += [op.id for id_ in unknown for op in _of_id(id_, listing) if _is_open(op)]
-        self.cancel_operations(operations)
+        self.cancel_operations([*operations, *open_operations(unknown, listing)])
         listing = self._feeder.look(ids=unknown)
         self._feeder.settle(store)
-        return self._statuses(list(known)) | _from_listing(unknown, listing)
+        return self._statuses(list(known)) | foreign_statuses(unknown, listing)
 
     def _withdraw(self, keys: Sequence[str], states: set[PartState]) -> None:
         with self._ledger.change():
@@ -262,7 +239,7 @@ class EarthEngine:
         troubles = 0
         while open_:
             try:
-                still = self._round(open_, store)
+                still = self._round(open_, store, stop)
                 troubles = 0
             except UnavailableError:
                 still, troubles = open_, troubles + 1
@@ -280,15 +257,15 @@ class EarthEngine:
             elif stop.wait(left):
                 return
 
-    def _round(self, open_: Mapping[str, str], store: Store) -> dict[str, str]:
+    def _round(self, open_: Mapping[str, str], store: Store, stop: Event | None) -> dict[str, str]:
         """Look, settle and feed once; return which of these tasks are still open."""
         known = self._ledger.records(list(open_))
         unknown = [id_ for id_ in open_ if id_ not in known]
         listing = self._feeder.look(ids=unknown, room=True)
         self._feeder.settle(store)
-        self._feeder.feed(listing.pending)
+        self._feeder.feed(listing.pending, stop)
         still = self._open(list(known), store)
-        for id_, status in _from_listing(unknown, listing).items():
+        for id_, status in foreign_statuses(unknown, listing).items():
             if status.state not in TERMINAL:
                 still[id_] = open_[id_]
         return still
@@ -356,55 +333,3 @@ def _check(project: str, **counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise InputError(f"{name} must be at least 1, not {count}")
-
-
-def _record(task: Task, store: str) -> Record:
-    request, now = task.plan.request, now_ms()
-    return Record(
-        key=task.key,
-        order=task.order,
-        name=request.name,
-        prefix=request.prefix,
-        store=store,
-        state=State.READY,
-        priority=task.priority,
-        export=dict(task.export),
-        size=(request.tile.size[0], request.tile.size[1]),
-        created_ms=now,
-        updated_ms=now,
-    )
-
-
-def _of_id(id_: str, listing: Listing) -> list[Operation]:
-    """Return the operations of a task of ours, or the one of this id."""
-    own = listing.by_id.get(id_)
-    return [own] if own else listing.of_key(id_)
-
-
-def _is_open(operation: Operation) -> bool:
-    return operation.state in {State.READY, State.RUNNING}
-
-
-def _from_listing(ids: Sequence[str], listing: Listing | None) -> dict[str, TaskStatus]:
-    """Return what the operations tell of tasks that the ledger does not know."""
-    found = {}
-    for id_ in ids if listing else ():
-        assert listing is not None
-        own = listing.by_id.get(id_)
-        status = _plain_status(own) if own else status_of_operations(id_, listing.of_key(id_))
-        if status is not None:
-            found[id_] = status
-    return found
-
-
-def _plain_status(operation: Operation) -> TaskStatus:
-    return TaskStatus(
-        id=operation.id,
-        state=operation.state,
-        creation_timestamp_ms=operation.created_ms,
-        update_timestamp_ms=operation.updated_ms,
-        start_timestamp_ms=operation.started_ms,
-        output_url=operation.uris,
-        error_message=operation.error,
-        attempt=operation.attempt,
-    )

@@ -15,7 +15,7 @@ from .expression import export_request
 from .failures import QueueFullError, RefusedError, UnavailableError
 from .lifecycle import Action, Part, PartState, Record, choose, judge, observe
 from .operations import Listing, Operation, PartId, list_operations
-from .results import Results, n_parts
+from .results import Results
 from .spec import ImageSpec, PartSpec
 
 if TYPE_CHECKING:
@@ -206,13 +206,15 @@ class Feeder:
 
     # Sending
 
-    def feed(self, pending: int) -> int:
+    def feed(self, pending: int, stop: threading.Event | None = None) -> int:
         """Send exports that wait, as far as there is room.
 
         Parameters
         ----------
         pending : int
             How many tasks of the project wait at Earth Engine.
+        stop : Event, optional
+            When it is set, what is not yet on its way stays.
 
         Returns
         -------
@@ -228,23 +230,27 @@ class Feeder:
         if not chosen:
             return 0
         self.client.activate()
-        stop, sent, problems = threading.Event(), [], []
+        full, sent, problems = threading.Event(), [], []
 
         def send(part: Part) -> None:
             try:
-                if stop.is_set():
+                if full.is_set() or (stop and stop.is_set()):
                     self.ledger.save_parts([replace(part, state=PartState.WAITING)])
                 elif self._send(part):
                     sent.append(part)
                 else:
-                    stop.set()
+                    full.set()
             except UnavailableError as error:
                 problems.append(error)
-                stop.set()
+                full.set()
 
         with ThreadPoolExecutor(self.options.threads) as pool:
-            for _ in pool.map(send, chosen):
-                pass
+            try:
+                for _ in pool.map(send, chosen):
+                    pass
+            except BaseException:
+                full.set()  # interrupted: do not send all the others first
+                raise
         if problems:
             raise problems[0]
         return len(sent)
@@ -304,46 +310,6 @@ class Feeder:
         if not operation.id:
             raise EngineError(f"Earth Engine has given the export {id_} no operation")
         return operation
-
-    # Making known
-
-    def parts_for(
-        self, key: str, operations: Sequence[Operation], first: int, *, keep: bool
-    ) -> tuple[int, list[Part]]:
-        """Return generation and parts of a task that is new to the ledger.
-
-        Parameters
-        ----------
-        key : str
-        operations : sequence of Operation
-            What the service has of it: from before a crash, or before the ledger was lost.
-        first : int
-            Number of the first attempt where nothing is adopted.
-        keep : bool
-            Whether what is completed counts: its files are there.
-        """
-        ours = [(op.part, op) for op in operations if op.part is not None]
-        alive = {State.READY, State.RUNNING} | ({State.COMPLETED} if keep else set())
-        if not any(op.state in alive for _, op in ours):
-            attempt = max([first, *(part.attempt + 1 for part, _ in ours)])
-            return 0, [Part(id=PartId(key=key, attempt=attempt))]
-        generation = max(part.generation for part, op in ours if op.state in alive)
-        latest: dict[int, tuple[PartId, Operation]] = {}
-        for part, operation in sorted(ours, key=lambda pair: pair[0]):
-            if part.generation == generation:
-                latest[part.number] = part, operation
-        parts = [observe(Part(id=part), operation) for part, operation in latest.values()]
-        return generation, parts
-
-    def complete_parts(self, record: Record, parts: list[Part]) -> list[Part]:
-        """Add the parts of a generation that were not sent before the crash."""
-        there = {part.id.number for part in parts}
-        count = n_parts(record.size, record.generation)
-        return parts + [
-            Part(id=PartId(key=record.key, generation=record.generation, number=number))
-            for number in range(count)
-            if number not in there
-        ]
 
 
 def _check_pixels(record: Record, part: PartSpec) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from . import images
+from .filters import FILTERS, Filter
 from .images import EvaluationError, Image
 
 if TYPE_CHECKING:
@@ -29,15 +29,6 @@ if TYPE_CHECKING:
     from .scenes import Archive
 
 __all__ = ["Interpreter"]
-
-Predicate = Callable[[Mapping[str, Any], Any], bool]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Filter:
-    """A filter: a test of properties and footprint."""
-
-    test: Predicate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,77 +158,6 @@ def _references(node: Any) -> list[str]:
     return []
 
 
-# Filters -----------------------------------------------------------------------------------------
-
-
-def _comparison(test: Callable[[Any, Any], bool]) -> Callable[..., _Filter]:
-    """Compare a property; an element that lacks it does not match."""
-
-    def make(leftField: str, rightValue: Any) -> _Filter:
-        def check(properties: Mapping[str, Any], _: Any) -> bool:
-            found = properties.get(leftField)
-            if found is None or _is_text(found) != _is_text(rightValue):
-                return False
-            return bool(test(found, rightValue))
-
-        return _Filter(test=check)
-
-    return make
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _in_list(rightField: str, leftValue: Sequence[Any]) -> _Filter:
-    return _Filter(test=lambda p, _: p.get(rightField) in leftValue)
-
-
-def _range_contains(field: str, minValue: Any, maxValue: Any) -> _Filter:
-    return _Filter(test=lambda p, _: p.get(field) is not None and minValue <= p[field] <= maxValue)
-
-
-def _dates(rightField: str, leftValue: tuple[int, int]) -> _Filter:
-    start, end = leftValue
-    return _Filter(test=lambda p, _: start <= p.get(rightField, -(10**18)) < end)
-
-
-_CALENDAR: dict[str, Callable[[datetime], int]] = {
-    "year": lambda t: t.year,
-    "month": lambda t: t.month,
-    "day_of_year": lambda t: t.timetuple().tm_yday,
-    "day_of_month": lambda t: t.day,
-    "day_of_week": lambda t: t.isoweekday(),
-    "hour": lambda t: t.hour,
-    "minute": lambda t: t.minute,
-}
-
-
-def _calendar(start: int, end: int, field: str) -> _Filter:
-    part = _CALENDAR[field]
-
-    def check(properties: Mapping[str, Any], _: Any) -> bool:
-        found = part(datetime.fromtimestamp(properties["system:time_start"] / 1000, UTC))
-        return start <= found <= end if start <= end else found >= start or found <= end
-
-    return _Filter(test=check)
-
-
-def _intersects(leftField: str, rightValue: BaseGeometry) -> _Filter:
-    if leftField != ".all":
-        raise EvaluationError(f"Filter.intersects: unknown field {leftField!r}")
-    shapely.prepare(rightValue)
-    return _Filter(test=lambda _, footprint: bool(rightValue.intersects(footprint)))
-
-
-def _milliseconds(text: Any) -> int:
-    if not isinstance(text, str):
-        return int(text)
-    time = datetime.fromisoformat(text)
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
-    return round(time.timestamp() * 1000)
-
-
 # Geometry ----------------------------------------------------------------------------------------
 
 
@@ -293,7 +213,7 @@ def _clip(input: Image, geometry: _Rectangle) -> Image:
 # Collections -------------------------------------------------------------------------------------
 
 
-def _filtered(collection: list[Image], filter: _Filter) -> list[Image]:
+def _filtered(collection: list[Image], filter: Filter) -> list[Image]:
     return [image for image in collection if filter.test(image.properties, image.footprint)]
 
 
@@ -369,33 +289,13 @@ def _cast(dtype: str) -> Callable[[Image], Image]:
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **FILTERS,
     "Collection.filter": _filtered,
     "Collection.first": _first,
     "Collection.map": _map,
     "Collection.reduceColumns": _reduce_columns,
     "Dictionary.get": lambda dictionary, key: dictionary[key],
-    "DateRange": lambda start, end: (_milliseconds(start), _milliseconds(end)),
     "Feature": lambda geometry: geometry,
-    "Filter.and": lambda filters: _Filter(test=lambda *a: all(f.test(*a) for f in filters)),
-    "Filter.or": lambda filters: _Filter(test=lambda *a: any(f.test(*a) for f in filters)),
-    "Filter.not": lambda filter: _Filter(test=lambda *a: not filter.test(*a)),
-    "Filter.equals": _comparison(lambda a, b: a == b),
-    "Filter.notEquals": _comparison(lambda a, b: a != b),
-    "Filter.lessThan": _comparison(lambda a, b: a < b),
-    "Filter.lessThanOrEquals": _comparison(lambda a, b: a <= b),
-    "Filter.greaterThan": _comparison(lambda a, b: a > b),
-    "Filter.greaterThanOrEquals": _comparison(lambda a, b: a >= b),
-    "Filter.stringContains": _comparison(lambda a, b: b in a),
-    "Filter.stringStartsWith": _comparison(lambda a, b: a.startswith(b)),
-    "Filter.stringEndsWith": _comparison(lambda a, b: a.endswith(b)),
-    "Filter.listContains": _in_list,
-    "Filter.rangeContains": _range_contains,
-    "Filter.calendarRange": _calendar,
-    "Filter.notNull": lambda properties: _Filter(
-        test=lambda p, _: all(p.get(name) is not None for name in properties)
-    ),
-    "Filter.dateRangeContains": _dates,
-    "Filter.intersects": _intersects,
     "GeometryConstructors.MultiPolygon": _multi_polygon,
     "GeometryConstructors.Polygon": _polygon,
     "GeometryConstructors.Rectangle": _rectangle,
