@@ -153,7 +153,7 @@ def s3_server() -> Iterator[Server]:
 @contextmanager
 def gcs_server() -> Iterator[Server]:
     """GCS's XML API: moto's S3 behind a translation of headers."""
-    faults = Faults(GoogleHeaders(Atomic(_moto())))
+    faults = Faults(Atomic(GoogleHeaders(_moto())))
     with serve(faults) as endpoint:
         _request(endpoint, "PUT", f"/{BUCKET}")
         options = {"endpoint": endpoint, "bearer_token": "a-bearer-token"}
@@ -167,27 +167,31 @@ def _moto() -> Callable[..., Any]:
 
 
 class Atomic:
-    """Let one write be done after the other, as the real services do; moto checks, then writes."""
+    """Let one request be done after the other, as if each were one instant.
+
+    The real services are like that; moto checks a condition and then writes, and can close an
+    object that is being read.
+    """
 
     def __init__(self, application: Callable[..., Any]) -> None:
         self._application = application
         self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return self._application(environ, start_response)
         with self._lock:
             return list(self._application(environ, start_response))
 
 
 class GoogleHeaders:
-    """Translate between GCS's XML API and S3: header names, and generations of objects."""
+    """Translate between GCS's XML API and S3: header names, and generations of objects.
+
+    One request at a time: see `Atomic`.
+    """
 
     def __init__(self, application: Callable[..., Any]) -> None:
         self._application = application
         self._generations: dict[str, int] = {}
         self._next = 1
-        self._lock = threading.RLock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         for name in [name for name in environ if name.startswith("HTTP_X_GOOG_")]:
@@ -196,19 +200,18 @@ class GoogleHeaders:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         if method in ("GET", "HEAD"):
             return self._forward(environ, start_response, path)
-        with self._lock:
-            if wanted is not None and wanted != str(self._generations.get(path, 0)):
-                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-                start_response("412 Precondition Failed", [("Content-Length", "0")])
-                return [b""]
-            whole = "uploadId" not in environ["QUERY_STRING"] or method == "POST"
-            if whole:
-                self._generations[path] = self._next
-                self._next += 1
-            body = list(self._forward(environ, start_response, path))
-            if method == "DELETE" and whole:
-                self._generations.pop(path, None)
-            return body
+        if wanted is not None and wanted != str(self._generations.get(path, 0)):
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response("412 Precondition Failed", [("Content-Length", "0")])
+            return [b""]
+        whole = "uploadId" not in environ["QUERY_STRING"] or method == "POST"
+        if whole:
+            self._generations[path] = self._next
+            self._next += 1
+        body = list(self._forward(environ, start_response, path))
+        if method == "DELETE" and whole:
+            self._generations.pop(path, None)
+        return body
 
     def _forward(
         self, environ: dict[str, Any], start_response: Callable[..., Any], path: str
@@ -257,7 +260,7 @@ def azure_server(folder: Path) -> Iterator[Server]:
             }
             yield Server(url=f"az://{BUCKET}", endpoint=endpoint, options=options)
         finally:
-            process.terminate()
+            process.kill()  # there is nothing to keep
 
 
 def _make_container(server: str) -> None:
