@@ -25,7 +25,7 @@ from . import (
 )
 from .common import State
 from .errors import report_errors
-from .plugins import PluginGroup
+from .root import RootGroup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,17 +43,15 @@ Exit codes:
 \b
 Example, the whole way of an order:
   orchard config template -o orchard.yaml
-  orchard plan   LANDSAT/LC08/C02/T1_L2 -i 10 3 --start 2023-01-01 --end 2024-01-01 --freq QS
-  orchard submit LANDSAT/LC08/C02/T1_L2 -i 10 3 --start 2023-01-01 --end 2024-01-01 --freq QS --wait
+  orchard plan   LANDSAT/LC08/C02/T1_L2 -i 10 3 --start 2023 --end 2024 --freq QS
+  orchard submit LANDSAT/LC08/C02/T1_L2 -i 10 3 --start 2023 --end 2024 --freq QS --wait
   orchard download NAME --dest downloads
   orchard convert downloads/NAME
   orchard clean NAME
 """
 
 
-@click.group(
-    cls=PluginGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=RootGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-C",
     "--config",
@@ -94,7 +92,9 @@ for _module in (
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     with warnings.catch_warnings():
-        code = report_errors(lambda: cli.main(args=args, standalone_mode=False))
+        code = report_errors(
+            lambda: cli.main(args=args, prog_name="orchard", standalone_mode=False)
+        )
     sys.exit(code)
 
 

@@ -52,9 +52,9 @@ def print_(state: State) -> None:
 @config.command("check", epilog=example("orchard -C orchard.yaml config check"))
 @click.pass_obj
 def check(state: State) -> None:
-    """Check a configuration: its keys, grid, collections, templates, store and engine.
+    """Check a configuration.
 
-    Nothing is asked of a catalogue or a service.
+    Its keys, grid, collections, filters, templates, store and engine. Nothing is asked of a catalogue or a service.
     """
     found = state.config()
     found.check()
@@ -93,7 +93,10 @@ def grid_list() -> None:
 def grid_show(
     state: State, name: str | None, tiles: tuple[tuple[int, int], ...], aoi: str | None
 ) -> None:
-    """Show tiles as GeoJSON (lon/lat): those of NAME, by default of the configuration's grid."""
+    """Show tiles as GeoJSON, in longitude and latitude.
+
+    All tiles of the grid NAME, by default of the configuration's, or those that are chosen.
+    """
     from orchard.grid import get_grid
 
     found = get_grid(name) if name else state.config().tile_grid

@@ -32,10 +32,11 @@ __all__ = ["COMMANDS"]
 @click.option("--no-run", is_flag=True, help="Only show and take orders; do not work on them.")
 @click.pass_obj
 def serve(state: State, host: str, port: int, no_run: bool) -> None:
-    """Serve the orders of this configuration as a job platform (REST API), and work on them.
+    """Serve the orders of this configuration as a job platform.
 
-    As long as there is no project, it serves this machine only, without keys. To serve others,
-    make a project first: 'orchard project create NAME'.
+    It is a REST API, and works on the orders. As long as there is no project, it serves this
+    machine only, without keys. To serve others, make a project first: 'orchard project create
+    NAME'.
     """
     with _extra():
         from orchard.server.app import create_app
@@ -57,7 +58,7 @@ def serve(state: State, host: str, port: int, no_run: bool) -> None:
     epilog=example("orchard project create maps --save maps.json", "orchard project list"),
 )
 def project() -> None:
-    """Make, list and revoke the projects of the job platform, and their keys."""
+    """Make, list and revoke projects of the job platform."""
 
 
 @project.command("create", epilog=example("orchard project create maps --save maps.json"))
@@ -73,10 +74,11 @@ def project() -> None:
 def project_create(
     state: State, name: str, title: str | None, description: str, save: Path | None
 ) -> None:
-    """Make a project and show its API key, once: only its hash is kept.
+    """Make a project and show its API key, once.
 
-    NAME is small letters, digits and dashes. The project 'local' is that of the orders which were
-    submitted on the command line. A revoked project gets a new key.
+    Only the hash of the key is kept. NAME is small letters, digits and dashes. The project
+    'local' is that of the orders which were submitted on the command line. A revoked project gets
+    a new key.
     """
     with _records(state) as records:
         from orchard.server.auth import create_project
@@ -115,7 +117,10 @@ def project_list(state: State) -> None:
 @click.argument("name")
 @click.pass_obj
 def project_revoke(state: State, name: str) -> None:
-    """End a project's key and all its tokens and links at once; its orders stay."""
+    """End a project's key.
+
+    All its tokens and links end at once; its orders stay.
+    """
     with _records(state) as records:
         if not records.revoke(name):
             raise click.ClickException(f"there is no active project {name!r}")

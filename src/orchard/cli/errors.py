@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .common import FAILED, INTERRUPTED, PARTLY, USAGE
+from .root import ReaderLeftError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +34,9 @@ def report_errors(run: Callable[[], Any]) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("Interrupted: nothing is lost, the same command goes on", err=True)
         return INTERRUPTED
+    except ReaderLeftError:
+        _forget_output()
+        return 0
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
@@ -42,12 +48,14 @@ def report_errors(run: Callable[[], Any]) -> int:
     except OSError as error:
         click.echo(f"Error: {_of_system(error)}", err=True)
         return FAILED
-    except SystemExit as leave:
-        # This is how click leaves when whoever read our output has read enough.
-        if isinstance(leave.__context__, BrokenPipeError):
-            return 0
-        raise
     return result if isinstance(result, int) else 0
+
+
+def _forget_output() -> None:
+    """Keep Python from trying again, when it ends, to write what nobody reads."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _code(error: Exception) -> int:

@@ -1,0 +1,299 @@
+"""The command line as a process of its own: help, signals, pipes, plugins."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from orchard.cli import cli, root
+from orchard.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    Executor,
+    ExecutorCommand,
+    executor_option,
+)
+from orchard.cli.errors import report_errors
+from orchard.errors import BulkError, StoreError
+
+ORCHARD = [sys.executable, "-m", "orchard"]
+
+
+def _commands(group: click.Group, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = [words]
+    for name, command in group.commands.items():
+        inner = (*words, name)
+        found += _commands(command, inner) if isinstance(command, click.Group) else [inner]
+    return found
+
+
+def _help(words: tuple[str, ...], capsys) -> str:
+    assert report_errors(lambda: cli.main([*words, "--help"], standalone_mode=False)) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", _commands(cli), ids=" ".join)
+def test_every_command_has_help_with_an_example_that_can_be_parsed(words, capsys):
+    text = _help(words, capsys)
+    example = text.partition("Example")[2]
+    assert "orchard" in example
+    assert f" {' '.join(words)}".rstrip() in example
+    assert all(len(line) <= 100 for line in text.splitlines())
+    assert text.split("\n\n")[1].endswith(".")
+    lines = example.partition("\n")[2].replace("\\\n", " ").splitlines()
+    for line in filter(None, map(str.strip, lines)):
+        for part in line.split("&&"):
+            _parse(part.split(">")[0].split())
+
+
+def _parse(words: list[str]) -> None:
+    """Parse a command line without running its command."""
+    assert words[0] == "orchard"
+    words = [word.strip('"') for word in words[1:]]
+    while words and words[0].startswith("-"):
+        words = words[2:]
+    command: click.Command = cli
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    for number, word in enumerate(words):
+        if word.endswith((".geojson", "downloads/NAME")):
+            words[number] = __file__
+    command.make_context("x", words)
+
+
+def test_no_line_of_the_lists_of_commands_is_cut(capsys):
+    for words in ((), ("config",), ("grid",), ("status",)):
+        listed = _help(words, capsys).partition("Commands:")[2].partition("\n\n")[0]
+        assert "..." not in listed
+
+
+def test_the_program_says_its_version_and_help():
+    out = subprocess.run([*ORCHARD, "--version"], capture_output=True, text=True, check=True)
+    assert out.stdout.startswith("orchard, version ")
+    out = subprocess.run([*ORCHARD, "nonsense"], capture_output=True, text=True, check=False)
+    assert out.returncode == USAGE
+    assert "No such command 'nonsense'" in out.stderr
+    assert out.stdout == ""
+
+
+def test_whoever_stops_reading_is_not_bothered():
+    for words in ("collections", "grid list", "--help"):
+        script = f'"$0" -m orchard {words} | true; echo "${{PIPESTATUS[0]}}"'
+        done = subprocess.run(
+            ["bash", "-c", script, sys.executable],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+        )
+        assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_an_interrupt_ends_without_a_traceback(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config = {
+            "tile_grid": "LANDSAT_ARD_CU",
+            "store": "preard/",
+            "engine": {"catalog": f"http://127.0.0.1:{server.getsockname()[1]}/catalog.json"},
+        }
+        (tmp_path / "orchard.yaml").write_text(yaml.safe_dump(config))
+        words = [
+            "plan",
+            "LANDSAT/LC08/C02/T1_L2",
+            "-i",
+            "1",
+            "1",
+            "--start",
+            "2020",
+            "--end",
+            "2021",
+        ]
+        process = subprocess.Popen(
+            [*ORCHARD, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        server.settimeout(60)
+        connection, _ = server.accept()  # it waits for an answer now
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        connection.close()
+    assert process.returncode == INTERRUPTED
+    assert "Traceback" not in err
+    assert err.strip().splitlines()[-1].startswith("Interrupted")
+    assert out == ""
+
+
+def test_a_run_that_is_interrupted_says_how_to_go_on(monkeypatch, capsys):
+    from orchard.cli.common import State
+    from orchard.cli.work import work
+
+    class Tracker:
+        def read(self, name):
+            return type("Info", (), {"orders": []})
+
+        def wait(self, name, timeout, callback):
+            raise KeyboardInterrupt
+
+    assert work(State(), Tracker(), ["NAME", "NEXT"]) == INTERRUPTED
+    assert "orchard run NAME" in capsys.readouterr().err
+
+
+def test_verbose_lets_the_log_through(tmp_path):
+    code = (
+        "import logging, sys; from orchard.cli import cli; sys.argv = ['orchard'];"
+        "cli.main([*sys.argv[1:], *{words}, 'grid', 'list'], standalone_mode=False);"
+        "logging.getLogger('orchard.x').info('ours'); logging.getLogger('other').info('theirs')"
+    )
+    for words, expected in (([], []), (["-v"], ["ours"]), (["-vv"], ["ours", "theirs"])):
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("{words}", repr(words))],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert [word for word in ("ours", "theirs") if word in done.stderr] == expected
+
+
+def test_a_console_has_the_tracker_ready(tmp_path):
+    (tmp_path / "orchard.yaml").write_text("tile_grid: LANDSAT_ARD_CU\nstore: preard/\n")
+    done = subprocess.run(
+        [*ORCHARD, "console"], cwd=tmp_path, capture_output=True, text=True, check=True,
+        input="print('orders:', tracker.list(), config.path.name, orchard.__name__)\n",
+    )  # fmt: skip
+    assert "orders: [] orchard.yaml orchard" in done.stdout
+
+
+def test_the_demo_refuses_half_a_place(capsys):
+    code = report_errors(lambda: cli.main(["demo", "--catalog", "x"], standalone_mode=False))
+    assert code == USAGE
+    assert "--catalog, --collection and --bbox go together" in capsys.readouterr().err
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (StoreError("the key x is gone"), FAILED, "Error: the key x is gone\n"),
+        (FileNotFoundError(2, "No such file", "a.txt"), FAILED, "Error: a.txt: No such file\n"),
+        (OSError("odd"), FAILED, "Error: odd\n"),
+        (BulkError.of("work", {"a": ValueError("b")}), 3, "Error: work (1 failed)\n  a: b\n"),
+        (
+            KeyboardInterrupt(),
+            INTERRUPTED,
+            "Interrupted: nothing is lost, the same command goes on\n",
+        ),
+        (click.Abort(), INTERRUPTED, "Interrupted: nothing is lost, the same command goes on\n"),
+        (click.ClickException("no"), FAILED, "Error: no\n"),
+    ],
+)
+def test_what_is_raised_becomes_a_message_and_a_code(error, code, text, capsys):
+    def fail():
+        raise error
+
+    assert report_errors(fail) == code
+    assert capsys.readouterr() == ("", text)
+
+
+def test_a_fault_of_the_program_itself_is_not_hidden():
+    def fail():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        report_errors(fail)
+
+
+# Parsing
+
+
+@pytest.mark.parametrize(
+    ("words", "executor", "names"),
+    [
+        (["--executor", "threads", "4", "a"], Executor(kind="threads", workers=4), ("a",)),
+        (["a", "--executor", "threads", "b"], Executor(kind="threads"), ("a", "b")),
+        (["--executor", "processes", "2"], Executor(kind="processes", workers=2), ()),
+        (["--executor=synchronous", "4"], Executor(kind="synchronous"), ("4",)),
+        (["a", "--", "--executor"], None, ("a", "--executor")),
+        (["a"], None, ("a",)),
+    ],
+)
+def test_an_executor_is_one_word_or_two(words, executor, names):
+    @click.command(cls=ExecutorCommand)
+    @click.argument("names", nargs=-1)
+    @executor_option
+    def command(names, executor):
+        return names, executor
+
+    assert command.main(words, standalone_mode=False) == (names, executor)
+
+
+# Plugins
+
+PLUGIN = """\
+import click
+
+@click.command()
+@click.pass_obj
+def hello(state):
+    "Say hello."
+    click.echo("hello")
+
+broken = 5
+"""
+
+
+@pytest.fixture
+def plugged(tmp_path, monkeypatch):
+    (tmp_path / "plugged.py").write_text(textwrap.dedent(PLUGIN))
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [
+        EntryPoint("hello", "plugged:hello", root.PLUGINS),
+        EntryPoint("broken", "plugged:broken", root.PLUGINS),
+        EntryPoint("gone", "no_such_module:x", root.PLUGINS),
+        EntryPoint("plan", "plugged:hello", root.PLUGINS),
+    ]
+    monkeypatch.setattr(root, "entry_points", lambda group: points)
+    return root.RootGroup(commands=dict(cli.commands))
+
+
+def test_plugins_add_commands_and_replace_none(plugged, capsys):
+    assert plugged.main(["hello"], standalone_mode=False) is None
+    assert capsys.readouterr().out == "hello\n"
+    assert plugged.list_commands(click.Context(plugged))[-3:] == ["broken", "gone", "hello"]
+    assert plugged.get_command(click.Context(plugged), "plan") is cli.commands["plan"]
+    assert plugged.get_command(click.Context(plugged), "nonsense") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("broken", "it is not a click command"), ("gone", "ModuleNotFoundError")]
+)
+def test_a_broken_plugin_breaks_nothing_else(plugged, capsys, name, why):
+    assert report_errors(lambda: plugged.main(["--help"], standalone_mode=False)) == 0
+    assert "hello" in capsys.readouterr().out
+    assert report_errors(lambda: plugged.main([name], standalone_mode=False)) == FAILED
+    assert f"the plugin {name}" in capsys.readouterr().err
+    assert report_errors(lambda: plugged.main([name], standalone_mode=False)) == FAILED
+    assert why in capsys.readouterr().err
+
+
+# The reference
+
+
+def test_the_reference_is_what_the_help_says():
+    project = Path(__file__).parents[1]
+    script = project / "docs" / "make_cli.py"
+    made = subprocess.run(
+        [sys.executable, str(script), "--print"], capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "40"},
+    )  # fmt: skip
+    assert (project / "docs" / "cli.md").read_text() == made.stdout, f"run {script}"
