@@ -11,10 +11,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from orchard.errors import EngineError
 from orchard.engines.local.ledger import Entry, Ledger, next_turn
 from orchard.engines.local.lifecycle import OPEN, Step, after, moves
 from orchard.engines.local.owners import is_dead, new_owner
+from orchard.errors import EngineError
 from orchard.tracking import TERMINAL, FileInfo, State, can_become
 
 LEASE = 60.0

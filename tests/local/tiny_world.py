@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -19,6 +18,9 @@ from pyproj import Transformer
 
 import orchard
 from orchard.collections import load_collections
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CRS, UL, RES, SIDE = "EPSG:32632", (600000.0, 5200000.0), 20.0, 32
 COLLECTION = "TINY/SCENES"
@@ -64,6 +66,7 @@ class World:
         assets = {}
         for band, name in enumerate(BANDS):
             path = self.scenes / f"s{number}_{name}.tif"
+            path.unlink(missing_ok=True)  # GDAL looks at what it replaces
             tiles = [[self.value(number, r, c, band) for c in range(cols)] for r in range(rows)]
             data = np.kron(np.array(tiles, "uint16"), np.ones((SIDE, SIDE), "uint16"))
             with rasterio.open(

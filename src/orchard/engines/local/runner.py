@@ -100,10 +100,10 @@ class Runner:
         with (
             open_pool(self.executor) as pool,
             ThreadPoolExecutor(_THREADS, thread_name_prefix="orchard-store") as self._threads,
-            self._heartbeat(),
+            self._heartbeat(lambda: stop.is_set() or time.monotonic() >= until),
         ):
             try:
-                while time.monotonic() < until and not stop.is_set():
+                while not (stop.is_set() or time.monotonic() >= until):
                     self._fill(pool)
                     if self._jobs:
                         self._react(_TICK)
@@ -310,8 +310,11 @@ class Runner:
             self._jobs.clear()
 
     @contextlib.contextmanager
-    def _heartbeat(self) -> Iterator[None]:
-        """Renew the leases, and stop what is cancelled or lost, while the work goes on."""
+    def _heartbeat(self, is_over: Callable[[], bool]) -> Iterator[None]:
+        """Renew the leases, and stop what is cancelled or lost, while the work goes on.
+
+        All of it, when `is_over` says so: with the synchronous executor nobody else can.
+        """
         over = threading.Event()
 
         def beat() -> None:
@@ -321,7 +324,8 @@ class Runner:
                 jobs = list(self._jobs.values())
                 held = self.ledger.held(self.owner)
                 for job in jobs:
-                    if held.get(job.claim.key) != (job.claim.attempt, State.RUNNING):
+                    ours = held.get(job.claim.key) == (job.claim.attempt, State.RUNNING)
+                    if not ours or is_over():
                         job.stop()
                 self.ledger.reclaim()
                 if turn % _RENEWALS == 0:
