@@ -16,7 +16,7 @@ from orchard.testing.earthengine import Limits, service
 
 # Most of the time goes into what the client library does to build and send each request: all 5,000
 # on demand.
-COUNT, QUEUE = (5000, 300) if os.environ.get("ORCHARD_LONG_TESTS") else (500, 30)
+COUNT, QUEUE = (5000, 300) if os.environ.get("ORCHARD_LONG_TESTS") else (300, 20)
 
 
 def test_thousands_of_tasks_through_a_short_queue(
