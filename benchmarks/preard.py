@@ -97,7 +97,9 @@ def made_case(folder: Path, dates: int, bands: int, size: int) -> dict[str, Any]
         {
             "id": f"made-{k:03d}-{row}",
             "day": str(date(2021, 1, 1) + timedelta(days=3 * k)),
-            "bands": {b: str(folder / f"made{k % MADE_DATES}_row{row}_{b}.tif") for b in BANDS[:bands]},
+            "bands": {
+                b: str(folder / f"made{k % MADE_DATES}_row{row}_{b}.tif") for b in BANDS[:bands]
+            },
         }
         for k in range(dates)
         for row in range(ROWS)
@@ -200,10 +202,9 @@ def stac_items(case: dict[str, Any]) -> list[Any]:
 
 
 def run_odc(case: dict[str, Any], out: Path, workers: int, *, dask: bool) -> Any:
+    import dask as _dask
     import odc.stac
     from odc.geo.geobox import GeoBox
-
-    import dask as _dask
 
     items = stac_items(case)
     box = GeoBox((case["size"],) * 2, Affine(*case["transform"]), case["crs"])
@@ -239,7 +240,7 @@ def contributing(case: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     """Source blocks that a run of Orchard decodes, and the blocks that it writes."""
     from unittest import mock
 
-    from orchard.engines.local.pixels import Window, raster, writer, write_shard
+    from orchard.engines.local.pixels import Window, raster, write_shard, writer
 
     read: list[Any] = []
     written: list[Any] = []
@@ -345,7 +346,9 @@ def child(way: str, case: dict[str, Any], workers: int) -> None:
 
 def measure(way: str, case: dict[str, Any], workers: int) -> dict[str, float]:
     command = [sys.executable, __file__, "--child", way, "--workers", str(workers)]
-    done = subprocess.run(command, input=json.dumps(case), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=json.dumps(case), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stderr)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -367,19 +370,25 @@ def show(title: str, found: dict[str, Any]) -> None:
     print(f"\n{title}")
     print(f"{'way':12} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'file MB':>8}")
     for way, row in found.items():
-        print(f"{way:12} {row['wall']:8.2f} {row['cpu']:8.2f} {row['peak']:8.0f} {row['size']:8.1f}")
-    mine = found["orchard"]["wall"]
+        print(
+            f"{way:12} {row['wall']:8.2f} {row['cpu']:8.2f} {row['peak']:8.0f} {row['size']:8.1f}"
+        )
+    mine = found["orchard"]
     for way in found:
         if way.startswith("limit"):
-            print(f"orchard / {way}: {mine / found[way]['wall']:.2f}")
-    peers = [found[way]["wall"] for way in found if way.startswith("odc")]
+            wall, cpu = (mine[key] / found[way][key] for key in ("wall", "cpu"))
+            print(f"orchard / {way}: {wall:.2f} (CPU {cpu:.2f})")
+    peers = [found[way] for way in found if way.startswith("odc")]
     if peers:
-        print(f"best of odc / orchard: {min(peers) / mine:.2f}")
+        wall, cpu = (min(p[key] for p in peers) / mine[key] for key in ("wall", "cpu"))
+        print(f"best of odc / orchard: {wall:.2f} (CPU {cpu:.2f})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenes", type=Path, default=Path(tempfile.gettempdir(), "orchard-scenes"))
+    parser.add_argument(
+        "--scenes", type=Path, default=Path(tempfile.gettempdir(), "orchard-scenes")
+    )
     parser.add_argument("--real", type=Path)
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
@@ -418,7 +427,9 @@ def growth(args: argparse.Namespace) -> None:
     ):  # fmt: skip
         case = made_case(args.scenes, dates, bands, size)
         row = compare(case, ["orchard"], args.workers or 2, 1)["orchard"]
-        print(f"{dates:6} {bands:6} {size:6} {row['wall']:8.2f} {row['cpu']:8.2f} {row['peak']:8.0f}")
+        print(
+            f"{dates:6} {bands:6} {size:6} {row['wall']:8.2f} {row['cpu']:8.2f} {row['peak']:8.0f}"
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pixel_reference import image
 from pixel_scenes import ground, noise, read, request, scene, write_scene
 
@@ -265,6 +268,24 @@ def test_what_cannot_be_read_fails_by_name(tmp_path, damage, method, compress):
         write(asked, out / "x.tif", threads=2)
     assert error.value.scene == "spoilt"
     assert not list(out.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=6))
+def test_no_damage_to_a_header_leaks_another_error(tmp_path_factory, changes):
+    folder = tmp_path_factory.getbasetemp() / "damage"
+    if not folder.exists():
+        folder.mkdir()
+        write_scene(folder / "good.tif", noise((40, 40)), blockxsize=16, blockysize=16)
+    data = bytearray((folder / "good.tif").read_bytes())
+    for place, value in changes:
+        data[place] = value
+    (folder / "bad.tif").write_bytes(data)
+    tile = ground(left=500_000, top=4_500_000, res=30, size=(20, 20))
+    asked = request(tile, [scene("spoilt", red=str(folder / "bad.tif"))])
+    with contextlib.suppress(SceneError):
+        write_shard(asked, Window.whole(tile), folder / "x.tif")
 
 
 @pytest.mark.parametrize(("values", "dtype", "says"), [

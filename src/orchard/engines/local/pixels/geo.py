@@ -130,7 +130,8 @@ def checked_georeference(file: rasterio.DatasetReader) -> tuple[str, Affine]:
     """
     if not file.crs:
         raise ValueError("the file has no coordinate reference system")
-    if file.transform.is_identity:
+    area = file.transform.determinant
+    if file.transform.is_identity or not area or not math.isfinite(area):
         raise ValueError("the file does not say where its pixels are")
     return file.crs.to_wkt(version="WKT2_2019"), file.transform
 

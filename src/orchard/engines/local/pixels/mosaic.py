@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .raster import READ_ERRORS
 from .resample import margin, warp
 from .values import Cast, is_nodata
 
@@ -231,7 +232,7 @@ class Canvas:
                     view[...] = values
                 else:
                     np.copyto(view, values, where=holes[block])
-        except (OSError, ValueError) as exc:
+        except READ_ERRORS as exc:
             raise LayerError(layer) from exc
 
     def _cast(self, layer: Layer) -> Cast:
@@ -284,7 +285,7 @@ class Ahead:
         self.blocks = layer.blocks(piece)
         try:
             self.data = layer.raster.fetch(self.blocks, layer.source.band)
-        except (OSError, ValueError) as exc:
+        except READ_ERRORS as exc:
             raise LayerError(layer) from exc
 
     def serves(self, layer: Layer, piece: Piece) -> bool:

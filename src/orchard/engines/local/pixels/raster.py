@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import rasterio
+from pyproj.exceptions import ProjError
 from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["Block", "Raster", "open_raster"]
+__all__ = ["READ_ERRORS", "Block", "Raster", "open_raster"]
+
+# What comes out of a file that cannot be read or is broken, from whichever library.
+READ_ERRORS = (OSError, ValueError, ArithmeticError, LookupError, MemoryError, ProjError)
 
 # Holds the directories of most cloud-optimized files.
 HEAD_BYTES = 16 << 10

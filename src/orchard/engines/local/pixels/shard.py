@@ -21,7 +21,7 @@ from .files import is_remote
 from .geo import geo_tags, lattice_of
 from .mapping import map_window, positions
 from .mosaic import Ahead, Canvas, Layer, LayerError
-from .raster import open_raster
+from .raster import READ_ERRORS, open_raster
 from .request import Creation, ShardCancelledError, Window
 from .resample import Target, shrinkage
 from .writer import Layout, TiffWriter
@@ -258,16 +258,11 @@ class _Area:
             raster = self._files(source.href)
             if source.band > raster.bands:
                 raise ValueError(f"the file has {raster.bands} bands, not {source.band}")
-        except (OSError, ValueError) as exc:
+            lattice, place = lattice_of(raster.grid)
+            mapping = self._mappings(lattice)
+        except READ_ERRORS as exc:
             raise _scene_error(scene.id, band, source.href, exc) from exc
-        lattice, place = lattice_of(raster.grid)
-        return Layer(
-            scene=scene.id,
-            source=source,
-            raster=raster,
-            place=place,
-            mapping=self._mappings(lattice),
-        )
+        return Layer(scene=scene.id, source=source, raster=raster, place=place, mapping=mapping)
 
     def _map(self, lattice: Lattice) -> Mapping:
         target = self._target

@@ -33,7 +33,8 @@ TYPES = {
     12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q",
 }  # fmt: skip
 MASK, REDUCED = 4, 1
-MAX_DIRECTORIES = 64
+# Against headers that mean nothing.
+MAX_DIRECTORIES, BLOCK_VALUES = 64, 1 << 30
 KINDS = {1: "u", 2: "i", 3: "f"}
 DTYPES = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8")
 
@@ -194,6 +195,8 @@ def block_index(image: Directory) -> BlockIndex:
         shape = (image.number(TILE_HEIGHT), image.number(TILE_WIDTH))
     else:
         shape = (min(image.number(ROWS_PER_STRIP, height), height), width)
+    if not 0 < shape[0] * shape[1] * bands <= BLOCK_VALUES:
+        raise ValueError(f"the file has blocks of {shape[0]} x {shape[1]} pixels")
     offsets = image.array(TILE_OFFSETS if tiled else STRIP_OFFSETS)
     sizes = image.array(TILE_BYTES if tiled else STRIP_BYTES)
     grid = (-(-height // shape[0]), -(-width // shape[1]))
