@@ -190,15 +190,24 @@ def test_coverage_with_and_without_a_legend():
         viz.plot_coverage({"features": []})
 
 
-def test_a_notebook_draws_a_figure_once(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr(mpl, "get_backend", lambda: "module://matplotlib_inline.backend_inline")
-    monkeypatch.setattr(plt, "show", lambda: shown.append(True))
-    figure = viz.plot_results(write(tmp_path / "a.tif", np.zeros((3, 4, 4), "uint8")))
-    assert shown == [True]
-    assert figure._ipython_display_() is None  # as the value of the cell: has been drawn
-    with pytest.raises(NotImplementedError):  # asked for once more: drawn as any figure
-        figure._ipython_display_()
+def test_a_notebook_draws_a_figure_once(tmp_path):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    path = write(tmp_path / "a.tif", np.zeros((3, 4, 4), "uint8"))
+    cells = [
+        f"from orchard import viz\nfigure = viz.plot_results({str(path)!r}, figsize=(1, 1))",
+        f"viz.plot_results({str(path)!r}, figsize=(1, 1))",
+        "figure",
+        f"for _ in range(3): viz.plot_results({str(path)!r}, figsize=(1, 1))",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    with warnings.catch_warnings():  # the kernel's machinery has its own
+        warnings.simplefilter("ignore")
+        nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    pictures = [
+        sum("image/png" in output.get("data", {}) for output in cell.outputs)
+        for cell in notebook.cells
+    ]
+    assert pictures == [1, 1, 1, 3]
 
 
 @given(

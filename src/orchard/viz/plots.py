@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -154,14 +155,21 @@ def plot_coverage(
 
 
 class _Figure(Figure):
-    """A figure that a notebook draws once, although it is both shown and returned."""
+    """A figure that a notebook's cell draws once, although it is both shown and returned."""
 
-    drawn = False
+    shown_in: int | None = None  # number of the cell
 
     def _ipython_display_(self) -> None:
-        if not self.drawn:
+        if self.shown_in is None or self.shown_in != _cell():
             raise NotImplementedError  # IPython's word for "draw it as you always do"
-        self.drawn = False
+        self.shown_in = None
+
+
+def _cell() -> int | None:
+    """Return the number of the notebook's cell that is being run, if there is one."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell.execution_count if shell else None
 
 
 def _titles(titles: Sequence[str] | str | None, paths: Sequence[Path]) -> list[str]:
@@ -229,6 +237,6 @@ def _shown(figure: Figure) -> Figure:
     if mpl.get_backend().lower() in _BLIND:
         plt.close(figure)
         return figure
-    figure.drawn = True
     plt.show()
+    figure.shown_in = _cell()
     return figure
