@@ -38,8 +38,9 @@ def _task_lines(platform: Platform, view: JobView) -> Iterator[tuple[str | None,
     status = view.status
     if isinstance(engine, _HasLedger):
         for event in engine.ledger(platform.store).events(view.id):
-            detail = f": {event.detail}" if event.detail else ""
-            yield text_time(event.at_ms), f"{event.event}{detail}"
+            # Which process of which machine did it is nobody's business out there.
+            detail = (event.detail or "").partition(" by ")[0]
+            yield text_time(event.at_ms), f"{event.event}: {detail}" if detail else event.event
     else:
         yield text_time(status.creation_timestamp_ms), "recorded"
         if status.start_timestamp_ms:

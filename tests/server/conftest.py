@@ -1,0 +1,173 @@
+"""A platform over a small made archive, in this process, on a socket, with and without projects."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from orchard.config import Config
+from orchard.jobs import session as session_module
+from orchard.server.app import create_app
+from orchard.server.auth import create_project
+from orchard.server.serve import listen, make_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import FastAPI
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what the tests share
+
+COLLECTION = "LANDSAT/LC08/C02/T1_L2"
+# The archive's 128 pixels lie in these tiles of 64.
+_CRS = "+proj=aea +lat_0=23 +lon_0=-96 +lat_1=29.5 +lat_2=45.5 +x_0=0 +y_0=0 +datum=WGS84 +units=m"
+
+
+def make_config(folder: Path, archive: Path, **changes: Any) -> Config:
+    data = {
+        "tile_grid": {
+            "name": "SMALL",
+            "crs": _CRS,
+            "ul": [-2565585.0, 3314805.0],
+            "res": [30, 30],
+            "size": [64, 64],
+            "limits": [[0, 2000], [0, 3000]],
+        },
+        "store": f"{folder}/preard/",
+        "engine": {"name": "local", "catalog": str(archive), "workers": 2},
+        "collections": {COLLECTION: {"bands": {"thermal": None}}},
+        **changes,
+    }
+    return Config(data)
+
+
+@pytest.fixture(scope="session")
+def tiles(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, int]]:
+    """Tiles that the archive covers, and one far away from it."""
+    import json
+
+    grid = make_config(tmp_path_factory.mktemp("grid"), archive).tile_grid
+    items = [json.loads(p.read_text()) for p in archive.parent.rglob("*.json")]
+    boxes = [item["bbox"] for item in items if item.get("type") == "Feature"]
+    lon = sum(box[0] + box[2] for box in boxes) / len(boxes) / 2
+    lat = sum(box[1] + box[3] for box in boxes) / len(boxes) / 2
+    (tile,) = grid.roi_to_tiles({"type": "Point", "coordinates": [lon, lat]})
+    row, col = tile.index
+    return [(row, col), (row, col + 1), (0, 0)]
+
+
+def order(tiles: list[tuple[int, int]], **more: Any) -> dict[str, Any]:
+    """An order over the whole of the archive."""
+    return {
+        "collections": COLLECTION,
+        "tile_indices": [list(tile) for tile in tiles],
+        "period_start": "2023-04-01",
+        "period_end": "2023-08-01",
+        **more,
+    }
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serve an application on a free port of this machine; give its URL."""
+    with listen("127.0.0.1", 0) as opened:
+        server = make_server(app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
+        thread.start()
+        host, port = opened.getsockname()
+        url = f"http://{host}:{port}"
+        httpx.get(f"{url}/health", timeout=20).raise_for_status()
+        try:
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def wait_for(client: httpx.Client, path: str, *, patience: int = 600) -> dict[str, Any]:
+    """Ask for a job until it has ended."""
+    for _ in range(patience):
+        info = client.get(path).raise_for_status().json()["data"]
+        if info["status"] not in ("PENDING", "RUNNING", "NOT STARTED", "CANCELLING"):
+            return info
+        threading.Event().wait(0.1)
+    raise AssertionError(f"{path} does not end: {info}")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No session of another test, nothing from the environment."""
+    monkeypatch.setattr(session_module, "_default", None)
+    for name in ("PROJECT_ID", "PROJECT_API_KEY", "BASE_URL", "CONFIG"):
+        monkeypatch.delenv(f"ORCHARD_{name}", raising=False)
+
+
+class Served:
+    """A server with an order that is done."""
+
+    def __init__(self, url: str, app: FastAPI, submitted: dict[str, Any]) -> None:
+        self.url = url
+        self.app = app
+        self.platform = app.state.platform
+        self.submitted = submitted
+        self.jobs = [job["id"] for job in submitted["jobs"]]
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=30, **options)
+
+
+@pytest.fixture(scope="package")
+def served(
+    archive: Path, tiles: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """An open platform on this machine: two tiles with images, one without; all blocks."""
+    folder = tmp_path_factory.mktemp("served")
+    app = create_app(make_config(folder, archive))
+    wanted = order(tiles, composite={"method": "best"}, index={"name": "NDVI"})
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
+        answer = client.post("/projects/local/jobs", json=wanted)
+        assert answer.status_code == 201, answer.text
+        found = Served(url, app, answer.json()["data"])
+        for job in found.jobs:
+            assert wait_for(client, f"/projects/local/jobs/{job}")["status"] == "SUCCEEDED"
+        yield found
+
+
+class Keyed(Served):
+    """A server with two projects, of which the first has an order that is done."""
+
+    keys: dict[str, str]
+    tokens: dict[str, str]
+
+    def of(self, project: str) -> httpx.Client:
+        return self.client(headers={"Authorization": f"Bearer {self.tokens[project]}"})
+
+
+@pytest.fixture(scope="package")
+def keyed(
+    archive: Path, tiles: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Keyed]:
+    """A platform with the projects ``ours`` and ``theirs``; ours has an order that is done."""
+    app = create_app(make_config(tmp_path_factory.mktemp("keyed"), archive))
+    records = app.state.platform.records
+    keys = {name: create_project(records, name).api_key for name in ("ours", "theirs")}
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
+        tokens = {
+            name: client.post("/oauth/token", auth=(name, key)).json()["access_token"]
+            for name, key in keys.items()
+        }
+        client.headers["Authorization"] = f"Bearer {tokens['ours']}"
+        answer = client.post("/projects/ours/jobs", json=order(tiles[:1]))
+        assert answer.status_code == 201, answer.text
+        found = Keyed(url, app, answer.json()["data"])
+        found.keys, found.tokens = keys, tokens
+        for job in found.jobs:
+            assert wait_for(client, f"/projects/ours/jobs/{job}")["status"] == "SUCCEEDED"
+        yield found
