@@ -3,71 +3,25 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 import shapely
-from google.auth.credentials import AnonymousCredentials
+from ee_world import SIMPLE, Bucket, World
 
 from orchard.collections import load_collections
-from orchard.engines.earthengine import EarthEngine
 from orchard.grid import TileGrid
-from orchard.stores import open_store
 from orchard.testing.earthengine import (
     Archive,
-    EarthEngineServer,
     Image,
-    Interpreter,
-    Service,
     catalog_archive,
     offline_client,
 )
 from orchard.tracker import Tracker
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stores"))  # their servers
-
-PROJECT = "test-project"
-
-
-class Bucket:
-    """A memory store that says it is in Cloud Storage, and what writes there from outside."""
-
-    def __init__(self, url: str = "gs://bucket/preard") -> None:
-        self.url = url
-        self._store = open_store(f"memory://{uuid.uuid4()}")
-
-    def __getattr__(self, name):
-        return getattr(self._store, name)
-
-    def sink(self, destination, name, content):
-        root = f"{destination['bucket']}/"
-        key = f"{root}{name}".removeprefix(self.url.removeprefix("gs://")).lstrip("/")
-        self._store.put(key, content)
-        return f"https://console.cloud.google.com/storage/browser/{root}{name.rpartition('/')[0]}"
-
-
-class World:
-    """One simulator, and engines that speak to it."""
-
-    def __init__(self, archive: Archive, sink, folder: Path, *, limits=None, live=True) -> None:
-        self.service = Service(Interpreter(archive), sink, limits=limits, project=PROJECT)
-        self.server = EarthEngineServer(self.service, live=live)
-        self.folder = folder
-
-    def engine(self, **options) -> EarthEngine:
-        options = {
-            "credentials": AnonymousCredentials(),
-            "url": self.server.url,
-            "ledger": self.folder / "ledger.sqlite",
-            "interval": 0.001,
-            "tries": 4,
-            "sleep": lambda _: None,
-            **options,
-        }
-        return EarthEngine(PROJECT, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -117,9 +71,6 @@ def bolzano_grid():
         size=(128, 128),
         limits=((0, 3), (0, 3)),
     )
-
-
-SIMPLE = "USER/SIMPLE"
 
 
 @pytest.fixture(scope="session")
@@ -176,11 +127,3 @@ def order(simple, bucket):
         return Tracker(grid, store, engine=engine, collections=collections, **options)
 
     return tracker
-
-
-def tiles(count: int) -> list[tuple[int, int]]:
-    """Return the indices of so many tiles."""
-    return [(n // 100, n % 100) for n in range(count)]
-
-
-PERIOD = ("2022-06-01", "2022-07-01")

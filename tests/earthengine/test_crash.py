@@ -7,8 +7,8 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from ee_world import PERIOD, PROJECT, SIMPLE, Bucket, tiles
 
-from conftest import PERIOD, PROJECT, SIMPLE, Bucket, tiles
 from orchard.testing.earthengine import Interpreter, Service
 
 N_TASKS = 4

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 import rasterio
+from ee_world import PERIOD, SIMPLE, tiles
 
 import orchard
-from conftest import PERIOD, SIMPLE, tiles
 from orchard.engines.earthengine import Limits as ImageLimits
 from orchard.engines.earthengine import engine as engine_module
 from orchard.engines.earthengine.failures import (
@@ -36,8 +36,20 @@ def _submit(tracker, count=3):
 # Requests
 
 
-@pytest.mark.parametrize("what", [429, 500, 503, "drop", "drop-reply"])
-@pytest.mark.parametrize("kind", ["compute", "export", "operations", "algorithms"])
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("compute", 429),
+        ("compute", "drop"),
+        ("export", 429),
+        ("export", 503),
+        ("export", "drop"),
+        ("export", "drop-reply"),
+        ("operations", 500),
+        ("operations", "drop"),
+        ("algorithms", 503),
+    ],
+)
 def test_trouble_that_passes(there, order, kind, what):
     there.server.faults = [RequestFault(kind, what, times=2, message="come again")]
     tracker = order(there.engine())

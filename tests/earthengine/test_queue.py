@@ -6,10 +6,10 @@ import os
 from collections import Counter
 
 import pytest
+from ee_world import PERIOD, SIMPLE, tiles
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import PERIOD, SIMPLE, tiles
 from orchard.engines.earthengine.lifecycle import choose
 from orchard.engines.earthengine.operations import PartId
 from orchard.testing.earthengine import Limits, service

@@ -67,6 +67,11 @@ class EarthEngine:
         What one image and one request may be.
     sleep : callable
         ``sleep(seconds)``, between tries and between looks.
+
+    Notes
+    -----
+    Google's client library keeps one project and one credential a process: an engine takes it over
+    on its first request, and two engines of different projects must not be used at the same time.
     """
 
     name = "earthengine"
@@ -161,10 +166,10 @@ class EarthEngine:
         if not keys and not unknown:
             return self._statuses(list(known))
         self._ledger.set_cancelling(keys, to=True)
-        self._withdraw(keys, {PartState.WAITING})
+        self._withdraw(keys)
         listing = self._feeder.look(ids=unknown)
         # What was intended and is not there was put back.
-        self._withdraw(keys, {PartState.WAITING})
+        self._withdraw(keys)
         parts = [part for theirs in self._ledger.parts(keys).values() for part in theirs]
         operations = [part.operation for part in parts if part.state in SENT and part.operation]
         self.cancel_operations([*operations, *open_operations(unknown, listing)])
@@ -172,11 +177,14 @@ class EarthEngine:
         self._feeder.settle(store)
         return self._statuses(list(known)) | foreign_statuses(unknown, listing)
 
-    def _withdraw(self, keys: Sequence[str], states: set[PartState]) -> None:
+    def _withdraw(self, keys: Sequence[str]) -> None:
+        """Take back what waits in the feeder."""
         with self._ledger.change():
             parts = [part for theirs in self._ledger.parts(keys).values() for part in theirs]
             self._ledger.save_parts(
-                replace(part, state=PartState.CANCELLED) for part in parts if part.state in states
+                replace(part, state=PartState.CANCELLED)
+                for part in parts
+                if part.state is PartState.WAITING
             )
 
     def retry(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
