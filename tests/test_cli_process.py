@@ -20,8 +20,8 @@ from orchard.cli.common import (
     FAILED,
     INTERRUPTED,
     USAGE,
-    Executor,
     ExecutorCommand,
+    engine_executor_option,
     executor_option,
 )
 from orchard.cli.errors import report_errors
@@ -219,10 +219,13 @@ def test_a_fault_of_the_program_itself_is_not_hidden():
 @pytest.mark.parametrize(
     ("words", "executor", "names"),
     [
-        (["--executor", "threads", "4", "a"], Executor(kind="threads", workers=4), ("a",)),
-        (["a", "--executor", "threads", "b"], Executor(kind="threads"), ("a", "b")),
-        (["--executor", "processes", "2"], Executor(kind="processes", workers=2), ()),
-        (["--executor=synchronous", "4"], Executor(kind="synchronous"), ("4",)),
+        (["--executor", "threads", "4", "a"], "threads 4", ("a",)),
+        (["a", "--executor", "threads", "b"], "threads", ("a", "b")),
+        (["--executor", "processes", "2"], "processes 2", ()),
+        (["--executor=synchronous", "4"], "synchronous", ("4",)),
+        (["--executor", "distributed", "host:8786", "a"], "distributed host:8786", ("a",)),
+        (["--executor", "distributed", "tcp://[::1]:80"], "distributed tcp://[::1]:80", ()),
+        (["--executor", "a.module.Cluster", "3"], "a.module.Cluster 3", ()),
         (["a", "--", "--executor"], None, ("a", "--executor")),
         (["a"], None, ("a",)),
     ],
@@ -230,11 +233,31 @@ def test_a_fault_of_the_program_itself_is_not_hidden():
 def test_an_executor_is_one_word_or_two(words, executor, names):
     @click.command(cls=ExecutorCommand)
     @click.argument("names", nargs=-1)
-    @executor_option
+    @engine_executor_option
     def command(names, executor):
         return names, executor
 
-    assert command.main(words, standalone_mode=False) == (names, executor)
+    found, said = command.main(words, standalone_mode=False)
+    assert found == names
+    assert said is None if executor is None else str(said) == executor
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (["distributed", "2"], "unknown executor 'distributed': synchronous, threads, processes"),
+        (["threads", "host:80"], "host:80 is an address, which only 'distributed' has"),
+        (["threads", "0"], "there must be at least 1"),
+    ],
+)
+def test_an_executor_that_cannot_be_meant(said, message):
+    @click.command(cls=ExecutorCommand)
+    @executor_option
+    def command(executor):
+        raise AssertionError
+
+    with pytest.raises(click.BadParameter, match=message):
+        command.main(["--executor", *said], standalone_mode=False)
 
 
 # Plugins

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Executor, ExecutorCommand, State, example, executor_option, names_argument
+from .common import (
+    Executor,
+    ExecutorCommand,
+    State,
+    engine_executor_option,
+    example,
+    names_argument,
+)
 from .order_options import OrderOptions, order_options
 from .work import work
 
@@ -93,7 +100,7 @@ def _size(n: float) -> str:
     "--skip-empty-metadata", is_flag=True, help="Leave no metadata for tasks without images."
 )
 @click.option("--error-if-empty", is_flag=True, help="Refuse an order without any image.")
-@executor_option
+@engine_executor_option
 @click.pass_obj
 def submit(
     state: State,
@@ -125,7 +132,7 @@ def submit(
 )
 @names_argument
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop after so long.")
-@executor_option
+@engine_executor_option
 @click.pass_obj
 def run(
     state: State, names: tuple[str, ...], timeout: float | None, executor: Executor | None
@@ -141,10 +148,7 @@ def run(
 
 
 def _tracker(state: State, executor: Executor | None) -> Tracker:
-    if executor is None:
-        return state.config().get_tracker()
-    workers = {} if executor.workers is None else {"workers": executor.workers}
-    return state.config().get_tracker(executor=executor.kind, **workers)
+    return state.config().get_tracker(**({"executor": str(executor)} if executor else {}))
 
 
 COMMANDS = (plan, submit, run)

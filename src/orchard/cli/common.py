@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ __all__ = [
     "ExecutorCommand",
     "Group",
     "State",
+    "engine_executor_option",
     "example",
     "executor_option",
     "name_argument",
@@ -133,8 +135,8 @@ class ExecutorCommand(click.Command):
             word = words.pop(0)
             if word == "--executor" and words:
                 kind = words.pop(0)
-                number = words.pop(0) if words and _is_number(words[0]) else ""
-                word = f"--executor={kind} {number}".rstrip()
+                more = words.pop(0) if words and _HOW_MANY.fullmatch(words[0]) else ""
+                word = f"--executor={kind} {more}".rstrip()
             elif word == "--":
                 joined += [word, *words]
                 break
@@ -142,38 +144,61 @@ class ExecutorCommand(click.Command):
         return super().parse_args(ctx, joined)
 
 
-def _is_number(word: str) -> bool:
-    return word.isascii() and word.lstrip("-").isdigit()
+# A number of workers, or HOST:PORT of a Dask scheduler.
+_HOW_MANY = re.compile(
+    r"-?[0-9]+|(tcp://|tls://)?[\w.\-]+:[0-9]+|(tcp://|tls://)?\[[\w:]+\]:[0-9]+"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """What ``--executor`` said: ``kind``, and how many ``workers`` if it said so."""
+    """What ``--executor`` said: its first word, and its second (or nothing)."""
 
     kind: str
-    workers: int | None = None
+    more: str = ""
+
+    @property
+    def workers(self) -> int | None:
+        """How many workers, if it said so."""
+        return int(self.more) if self.more.isdigit() else None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.more}".rstrip()
 
 
 class _ExecutorType(click.ParamType[Any]):
     name = "KIND [N]"
-    kinds = ("synchronous", "threads", "processes")
+
+    def __init__(self, *, dask: bool) -> None:
+        self._dask = dask
+        self._kinds = ("synchronous", "threads", "processes", *(["distributed"] if dask else []))
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Executor:
         if isinstance(value, Executor):
             return value
-        kind, _, number = str(value).partition(" ")
-        if kind not in self.kinds:
-            self.fail(f"unknown executor {kind!r}: {', '.join(self.kinds)}", param, ctx)
-        if number and int(number) < 1:
-            self.fail(f"{number} workers: there must be at least 1", param, ctx)
-        return Executor(kind=kind, workers=int(number) if number else None)
+        kind, _, more = str(value).partition(" ")
+        a_class = self._dask and "." in kind
+        if kind not in self._kinds and not a_class:
+            self.fail(f"unknown executor {kind!r}: {', '.join(self._kinds)}", param, ctx)
+        if ":" in more and kind != "distributed":
+            self.fail(f"{more} is an address, which only 'distributed' has", param, ctx)
+        if more and ":" not in more and int(more) < 1:
+            self.fail(f"{more} workers: there must be at least 1", param, ctx)
+        return Executor(kind=kind, more=more)
 
 
 executor_option = click.option(
     "--executor",
-    type=_ExecutorType(),
+    type=_ExecutorType(dask=False),
     metavar="KIND [N]",
     help="Where the work is done: synchronous, threads N or processes N.",
+)
+engine_executor_option = click.option(
+    "--executor",
+    type=_ExecutorType(dask=True),
+    metavar="KIND [N]",
+    help="Where the work is done: synchronous, threads N, processes N, distributed N or "
+    "distributed HOST:PORT (Dask), or the path of a Dask cluster class.",
 )

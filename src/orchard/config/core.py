@@ -6,7 +6,7 @@ import difflib
 import re
 import string
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +147,8 @@ class Config:
         if part is None:
             return None
         options = self._with_paths(part.model_dump(exclude={"name"}, exclude_unset=True))
-        with self._at("engine"):
+        # What a change cannot mean is not the file's fault.
+        with nullcontext() if changes else self._at("engine"):
             return open_engine(part.name, **{**options, **changes})
 
     def get_tracker(self, **engine: Any) -> Tracker:
