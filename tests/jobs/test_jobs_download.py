@@ -53,6 +53,19 @@ def test_a_cut_download_goes_on_where_it_was_cut(client, server, link, tmp_path)
     assert server.requests[-1][2]["if-range"] == '"v1"'
 
 
+def test_a_part_of_an_unknown_whole_is_taken_that_of_another_is_not(client, server, link, tmp_path):
+    server.archives["f"] = Link(CONTENT, total="*")
+    server.faults = [Fault("/signed/", cut_after=1_000_000)]
+    download(client, link, tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert len(ranges(server)) == 2
+    server.archives["f"] = Link(CONTENT, total="17")
+    server.faults = [Fault("/signed/", cut_after=1_000_000)]
+    download(client, link, tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert ranges(server)[-1] is None  # read anew
+
+
 def test_cut_often_but_getting_on_is_no_failure(client, server, link, tmp_path):
     server.archives["f"] = Link(CONTENT * 4)
     server.faults = [Fault("/signed/", cut_after=1_200_000, times=8)]
