@@ -18,7 +18,6 @@ from conftest import make_config, order, serving
 import orchard
 from orchard.jobs import (
     AuthenticationError,
-    Retries,
     UnknownJobError,
     authenticate,
     initialize_job,
@@ -194,7 +193,7 @@ def test_without_a_configuration_it_says_what_to_do():
         initialize_job("J")
 
 
-def test_a_token_that_expires_is_renewed(served, archive, tiles, tmp_path):
+def test_a_token_that_expires_is_renewed(archive, tiles, tmp_path):
     app = create_app(make_config(tmp_path, archive))
     key = create_project(app.state.platform.records, "maps").api_key
     with serving(app) as url:
@@ -207,13 +206,6 @@ def test_a_token_that_expires_is_renewed(served, archive, tiles, tmp_path):
         app.state.platform.records.revoke("maps")
         with pytest.raises(AuthenticationError):
             session.client.data("projects/maps")
-
-
-def test_an_expired_link_is_asked_for_again(served, tmp_path, monkeypatch):
-    """A download that is cut, and goes on under a new link, is whole."""
-    authenticate(project_id="local", base_url=served.url, retries=Retries(first=0.01))
-    job = initialize_job(served.jobs[0])
-    assert job.download_results(tmp_path / "one")
 
 
 def test_a_collection_of_jobs(served, tmp_path):

@@ -42,7 +42,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     206: {"description": "A part of it", "content": {"application/zip": {}}},
     304: {"description": "It has not changed"},
     416: {"model": Failure},
-    **{status: {"model": Failure} for status in (404, 409, 410, 429)},
+    **{status: {"model": Failure} for status in (404, 409, 410, 422, 429)},
 }
 
 

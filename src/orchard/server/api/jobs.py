@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FAILURES", "JobId", "TaskId", "router"]
 
 FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Failure} for status in (401, 404, 409, 422, 429, 502)
+    status: {"model": Failure} for status in (400, 401, 403, 404, 409, 413, 422, 429, 502)
 }
 router = APIRouter(prefix="/projects/{project_id}", tags=["jobs"], responses=FAILURES)
 
@@ -107,11 +107,17 @@ def list_tasks(project: ProjectOf, platform: PlatformOf, job_id: JobId) -> Envel
     return Envelope(data=_tasks(platform.job(project, job_id)))
 
 
-@router.get("/jobs/{job_id}/tasks/{task}/logs", response_class=PlainTextResponse)
-def get_logs(project: ProjectOf, platform: PlatformOf, job_id: JobId, task: TaskId) -> str:
+@router.get(
+    "/jobs/{job_id}/tasks/{task}/logs",
+    response_class=Response,
+    responses=FAILURES | {200: {"description": "A line each", "content": {"text/plain": {}}}},
+)
+def get_logs(
+    project: ProjectOf, platform: PlatformOf, job_id: JobId, task: TaskId
+) -> PlainTextResponse:
     """Give the log of a jobtask: what happened when, in UTC."""
     view = platform.job(project, job_id)
-    return platform.logs(view, block_of(view, task))
+    return PlainTextResponse(platform.logs(view, block_of(view, task)))
 
 
 @router.post("/jobs/{job_id}/cancel", include_in_schema=False)

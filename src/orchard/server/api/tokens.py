@@ -41,7 +41,7 @@ async def _grant_type(request: Request) -> str:
 @router.post(
     "/oauth/token",
     openapi_extra=_FORM,
-    responses={400: {"model": Failure}, 401: {"model": Failure}, 429: {"model": Failure}},
+    responses={status: {"model": Failure} for status in (400, 401, 413, 429)},
 )
 async def get_token(
     request: Request,
