@@ -22,6 +22,7 @@ from . import (
     commands_orders,
     commands_server,
     commands_status,
+    commands_tasks,
 )
 from .common import State
 from .errors import report_errors
@@ -79,6 +80,7 @@ for _module in (
     commands_config,
     commands_orders,
     commands_status,
+    commands_tasks,
     commands_delivery,
     commands_convert,
     commands_demo,
