@@ -7,6 +7,7 @@ port and are gone at its end.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.client
@@ -55,17 +56,25 @@ class Faults:
 
     ``plan`` holds ``(method, fault)`` pairs; the next request of that method gets the fault:
     an int (answered with this status), ``"lost"`` (done, but the answer is lost), ``"dropped"``
-    (not even done), ``"cut"`` (half of the body), ``"flipped"`` (one bit is wrong) or None (none).
-    ``seen`` holds ``(method, path, headers)`` of all requests.
+    (not even done), ``"cut"`` (half of the body), ``"stalled"`` (half of the body, then silence for
+    as long as the client bears it), ``"silent"`` (no answer at all), ``"flipped"`` (one bit is
+    wrong) or None (none). ``broken`` holds the faults of all GETs of some paths, by their ends.
+    ``retry_after`` is what answers with a status say of it. ``seen`` holds ``(method, path,
+    headers)`` of all requests.
     """
 
     def __init__(self, application: Callable[..., Any]) -> None:
         self._application = application
         self._lock = threading.Lock()
         self.plan: list[tuple[str, int | str | None]] = []
+        self.broken: dict[str, int | str] = {}
+        self.retry_after = "0"
         self.seen: list[tuple[str, str, dict[str, str]]] = []
 
-    def _next(self, method: str) -> int | str | None:
+    def _next(self, method: str, path: str) -> int | str | None:
+        for end, fault in self.broken.items():
+            if method == "GET" and path.endswith(end):
+                return fault
         with self._lock:
             for number, (wanted, fault) in enumerate(self.plan):
                 if wanted == method:
@@ -75,36 +84,49 @@ class Faults:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         method = environ["REQUEST_METHOD"]
-        headers = {k[5:].lower(): v for k, v in environ.items() if k.startswith("HTTP_")}
-        self.seen.append((method, environ["PATH_INFO"], headers))
-        fault = self._next(method)
+        asked = {k[5:].lower(): v for k, v in environ.items() if k.startswith("HTTP_")}
+        self.seen.append((method, environ["PATH_INFO"], asked))
+        fault = self._next(method, environ["PATH_INFO"])
         if fault is None:
             return self._application(environ, start_response)
         if isinstance(fault, int):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start_response(f"{fault} Fault", [("Content-Length", "0"), ("Retry-After", "0")])
+            headers = [("Content-Length", "0"), ("Retry-After", self.retry_after)]
+            start_response(f"{fault} Fault", headers)
             return [b""]
         if fault == "dropped":
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault == "lost":
             list(self._application(environ, lambda *_: None))
-        if fault in ("dropped", "lost"):
+        if fault == "silent":
+            _wait_for_the_client_to_leave(environ)
+        if fault in ("dropped", "lost", "silent"):
             _hang_up(environ)
             start_response("200 Nobody hears it", [("Connection", "close")])
             return [b""]
         body = b"".join(self._application(environ, start_response))
         half = len(body) // 2
-        if fault == "cut":
-            return _cut(environ, body[:half])
+        if fault in ("cut", "stalled"):
+            return _cut(environ, body[:half], stalls=fault == "stalled")
         return [body[:half], bytes([body[half] ^ 1]), body[half + 1 :]]
 
 
 def _hang_up(environ: dict[str, Any]) -> None:
-    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):  # the client has left
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
 
 
-def _cut(environ: dict[str, Any], body: bytes) -> Iterator[bytes]:
+def _wait_for_the_client_to_leave(environ: dict[str, Any]) -> None:
+    connection = environ["werkzeug.socket"]
+    connection.settimeout(90)
+    with contextlib.suppress(OSError):
+        connection.recv(1)
+
+
+def _cut(environ: dict[str, Any], body: bytes, *, stalls: bool) -> Iterator[bytes]:
     yield body
+    if stalls:
+        _wait_for_the_client_to_leave(environ)
     _hang_up(environ)
 
 

@@ -59,16 +59,16 @@ def download_tracked(
     listings, transfer = Listings(store), Transfer(store=store, overwrite=overwrite)
     for task in task_files(info, Path(dest)):
         n = len(task.status.files) or (None if task.status.state is State.COMPLETED else 0)
-        yield task.id, n, _metadata(task, store), _images(task, transfer, listings)
+        yield task.id, n, _metadata(task, transfer), _images(task, transfer, listings)
 
 
-def _metadata(task: TaskFiles, store: Store) -> Iterator[Path]:
-    if task.status.state in _DONE and (path := _save_metadata(task, store)):
+def _metadata(task: TaskFiles, transfer: Transfer) -> Iterator[Path]:
+    if task.status.state in _DONE and (path := _save_metadata(task, transfer)):
         yield path
 
 
 def _images(task: TaskFiles, transfer: Transfer, listings: Listings) -> Iterator[Path]:
-    for file in task.images(transfer.store, listings):
+    for file in task.images(transfer, listings):
         yield transfer.fetch(file)
 
 
@@ -117,7 +117,7 @@ class _Bulk:
         """Give what there is to do for a task: its files, or its metadata when it has none."""
         self.done[task.id] = []
         try:
-            files = task.images(self.transfer.store, listings)
+            files = task.images(self.transfer, listings)
         except OrchardError as error:
             self.failures[task.key(task.name)] = error
             return
@@ -143,9 +143,7 @@ class _Bulk:
                     if progress.left:
                         return
             key = task.key(task.metadata)
-            saved = (
-                _save_metadata(task, self.transfer.store) if task.status.state in _DONE else None
-            )
+            saved = _save_metadata(task, self.transfer) if task.status.state in _DONE else None
             with self.lock:
                 self._finished(task, saved, 0 if file else 1)
         except DiskFullError as error:
@@ -203,10 +201,10 @@ def _spread(work: Callable[[T], None], jobs: Iterator[T], workers: int) -> None:
             raise
 
 
-def _save_metadata(task: TaskFiles, store: Store) -> Path | None:
+def _save_metadata(task: TaskFiles, transfer: Transfer) -> Path | None:
     """Save a task's image metadata with what the order's record says of the task."""
     try:
-        document = read_metadata(task, store).raw
+        document = read_metadata(task, transfer).raw
     except NotFoundError:
         if task.status.state is State.EMPTY:
             return None  # ordered without metadata of empty tasks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from orchard.errors import NotFoundError, ShardError
 from orchard.preard import ImageMetadata, metadata_name, parse_shard_name
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from orchard.tracking import TrackingInfo
 
 __all__ = ["File", "Listings", "TaskFiles", "complete_files", "read_metadata", "task_files"]
+
+
+class Reads(Protocol):
+    """What reads documents: a store, or what tries more often than one."""
+
+    def get(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """Read one: see `orchard.stores.Store.get`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +67,7 @@ class TaskFiles:
         """Name of the image metadata document."""
         return metadata_name(self.name)
 
-    def images(self, store: Store, listings: Listings) -> list[File]:
+    def images(self, documents: Reads, listings: Listings) -> list[File]:
         """Return the image files that the task has made, all of them.
 
         Raises
@@ -74,12 +81,13 @@ class TaskFiles:
             return [self._file(file) for file in self.status.files]
         there = listings.of(self.prefix, self.name)
         images = [name for name in there if name.endswith(".tif")]
-        expected = _expected(read_metadata(self, store))
+        expected = _expected(read_metadata(self, documents))
         missing = [name for name in expected or () if name not in there]
         if missing or not images:
             raise ShardError(
                 f"{self.key(missing[0] if missing else self.name)}: the task is COMPLETED, but "
-                f"{'this shard' if missing else 'no image of it'} is in {store.url}: retry the task"
+                f"{'this shard' if missing else 'no image of it'} is in {listings.url}: "
+                "retry the task"
             )
         return [self._listed(there[name]) for name in sorted(images)]
 
@@ -96,6 +104,7 @@ class Listings:
     """What is in each folder of a store; each is listed once, when it is asked for."""
 
     def __init__(self, store: Store) -> None:
+        self.url = store.url
         self._store = store
         self._found: dict[str, dict[str, dict[str, ObjectInfo]]] = {}
 
@@ -136,10 +145,10 @@ def task_files(info: TrackingInfo, dest: Path = Path()) -> Iterator[TaskFiles]:
         )
 
 
-def read_metadata(task: TaskFiles, store: Store) -> ImageMetadata:
-    """Read a task's image metadata from the store."""
+def read_metadata(task: TaskFiles, documents: Reads) -> ImageMetadata:
+    """Read a task's image metadata."""
     key = task.key(task.metadata)
-    return ImageMetadata.from_json(store.get(key)[0], document=key)
+    return ImageMetadata.from_json(documents.get(key)[0], document=key)
 
 
 def _expected(metadata: ImageMetadata) -> list[str] | None:

@@ -13,7 +13,7 @@ import random
 import re
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from orchard.checksums import crc32_of
 from orchard.errors import (
@@ -26,6 +26,7 @@ from orchard.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from orchard.stores import ObjectInfo, Store
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DiskFullError", "Transfer", "commit", "is_whole"]
 
+T = TypeVar("T")
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part", re.DOTALL)
 _PERMANENT = (AccessError, NotFoundError, ConflictError)
 
@@ -83,25 +85,32 @@ class Transfer:
             return file.path
         part = file.path.with_name(f".{file.path.name}.{_tag(file)}.part")
         self._parts.keep_only(part, file.path)
+        self._patiently(file.key, lambda: self._attempt(file, part), lambda: _size(part))
+        # What a power failure tears, the next download finds by its checksum.
+        commit(part, file.path, flush=not _has_checksum(file.info))
+        return file.path
+
+    def get(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """Read a small object whole, as `Store.get` does, but tried as often as files are."""
+        return self._patiently(key, lambda: self.store.get(key), lambda: 0)
+
+    def _patiently(self, key: str, attempt: Callable[[], T], held: Callable[[], int]) -> T:
+        """Try until it is done, may never be, or no more bytes are `held` for too many tries."""
         failed = 0
         while True:
-            before = _size(part)
+            before = held()
             try:
-                self._attempt(file, part)
+                return attempt()
             except StoreError as error:
                 if _is_full(error):
-                    raise DiskFullError(str(error), key=file.key) from error
-                gained = _size(part) > before and not isinstance(error, ChecksumError)
+                    raise DiskFullError(str(error), key=key) from error
+                gained = held() > before and not isinstance(error, ChecksumError)
                 failed = 0 if gained else failed + 1
                 if not _may_pass(error) or failed >= self.tries:
                     raise
-            else:
-                # What a power failure tears, the next download finds by its checksum.
-                commit(part, file.path, flush=not _has_checksum(file.info))
-                return file.path
             wait = self.backoff * 2 ** min(failed, 6)
             if self.stopping.wait(random.uniform(0, wait)):  # noqa: S311 - no secret
-                raise StoreError(f"{file.key}: stopped before it was whole", key=file.key)
+                raise StoreError(f"{key}: stopped before it was whole", key=key)
 
     def _attempt(self, file: File, part: Path) -> None:
         offset = _size(part)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from orchard.errors import InputError, MissingDependencyError
-from orchard.stores.base import HasPath, ObjectInfo, Store, check_folder, check_key
+from orchard.stores.base import HasPath, ObjectInfo, Store, Sweeps, check_folder, check_key
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-__all__ = ["HasPath", "ObjectInfo", "Store", "check_folder", "check_key", "open_store"]
+__all__ = ["HasPath", "ObjectInfo", "Store", "Sweeps", "check_folder", "check_key", "open_store"]
 
 
 def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
@@ -31,8 +31,8 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
         do not belong into it: give them as options or in the environment.
     **options
         For S3, GCS and Azure: ``endpoint``, ``region``, ``anonymous``, ``profile`` (S3),
-        ``client_options``, ``retry_config`` and every configuration key of the service (see
-        `orchard.stores.cloud`). For Google Drive see `orchard.stores.gdrive.open_gdrive`. A folder
+        ``read_timeout``, ``client_options``, ``retry_config`` and every configuration key of the
+        service (see `orchard.stores.cloud`). For Google Drive see `orchard.stores.gdrive.open_gdrive`. A folder
         and memory have none.
 
     Returns

@@ -14,19 +14,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "READ_TIMEOUT",
     "TEMPORARY",
     "HasPath",
     "ObjectInfo",
     "Store",
+    "Sweeps",
     "check_folder",
     "check_key",
     "check_offset",
     "check_put",
+    "check_timeout",
     "key_problem",
 ]
 
 #: How the names of files that are still being written begin; no key may use it.
 TEMPORARY = ".orchard-tmp-"
+
+#: Seconds that a service's connection may be silent, unless said otherwise.
+READ_TIMEOUT = 60.0
 
 _MAX_KEY = 1024  # bytes of UTF-8: the limit of S3, GCS and Azure
 _MAX_PART = 200  # bytes of UTF-8: 255 of the usual file systems, less room for a temporary name
@@ -224,3 +230,17 @@ def check_offset(key: str, *, size: int, offset: int) -> None:
         raise StoreError(
             f"{key} has {size} bytes, the local file already {offset}: fetch it anew", key=key
         )
+
+
+def check_timeout(seconds: object) -> None:
+    """Refuse a timeout that is no positive number."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise InputError(f"read_timeout is a number of seconds above 0, not {seconds!r}")
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """A store in which a process that is killed while it writes can leave something."""
+
+    def sweep(self) -> None:
+        """Remove what killed processes have left; what is being written is left alone."""

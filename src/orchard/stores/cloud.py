@@ -32,7 +32,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from orchard.errors import ConflictError, InputError
-from orchard.stores.base import check_folder
+from orchard.stores.base import READ_TIMEOUT, check_folder, check_timeout
 from orchard.stores.object import ObjectStore
 from orchard.stores.redact import Redactor, secret_values
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["open_cloud"]
 
-# A request may last long when files are large, but not go without a byte for long.
-_CLIENT = {"connect_timeout": "10s", "read_timeout": "60s", "timeout": "10min"}
+# A request may last long when files are large, but not go without a byte for long (read_timeout).
+_CLIENT = {"connect_timeout": "10s", "timeout": "10min"}
 _DURATIONS = ("retry_timeout", "init_backoff", "max_backoff")
 
 _PROFILE_KEYS = {
@@ -87,6 +87,7 @@ def open_cloud(
     region: str | None = None,
     anonymous: bool = False,
     profile: str | None = None,
+    read_timeout: float = READ_TIMEOUT,
     client_options: Mapping[str, Any] | None = None,
     retry_config: Mapping[str, Any] | None = None,
     **config: Any,
@@ -105,6 +106,8 @@ def open_cloud(
         Sign nothing: public buckets.
     profile : str, optional
         S3 only: the section of ``~/.aws/credentials`` to take the keys from.
+    read_timeout : float
+        Seconds that a connection may be silent; then the request is done again.
     client_options, retry_config : dict, optional
         As obstore has them; durations may be numbers, in seconds. Transient failures are retried
         10 times within 3 minutes unless said otherwise here.
@@ -117,6 +120,7 @@ def open_cloud(
         "region": region,
         "anonymous": anonymous,
         "profile": profile,
+        "read_timeout": read_timeout,
         "client_options": client_options,
         "retry_config": retry_config,
         **config,
@@ -131,7 +135,9 @@ def open_cloud(
         settings |= {"region": region} if region else {}
         settings = _profile(profile, anonymous=anonymous, given=settings) | settings
     plain = any(str(settings.get(key)).startswith("http://") for key in ("endpoint", "base_url"))
-    client = _CLIENT | ({"allow_http": True} if plain else {}) | dict(client_options or {})
+    check_timeout(read_timeout)
+    client = _CLIENT | {"read_timeout": timedelta(seconds=read_timeout)}
+    client |= ({"allow_http": True} if plain else {}) | dict(client_options or {})
     redact = Redactor(secret_values(options | settings))
     kind: Callable[..., Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[scheme]
     try:

@@ -150,6 +150,20 @@ class FolderStore:
                     raise StoreError(f"{source} was cut while it was read", key=key)
         return info
 
+    def sweep(self) -> None:
+        """Remove what processes have left that were killed while they wrote."""
+        if "fcntl" not in globals():
+            return
+        for path in self._root.rglob(f"{TEMPORARY}*"):
+            # Whoever still writes it holds a lock on it; another may be as quick as we are.
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+                finally:
+                    os.close(descriptor)
+
     def delete(self, key: str) -> None:
         """Delete an object: see `Store.delete`."""
         path = self.path(key)
@@ -170,8 +184,25 @@ def _create_beside(path: Path) -> tuple[Path, FileIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Whoever deletes the folder's last object removes the folder: then it is made again.
         with contextlib.suppress(FileNotFoundError):
-            return temporary, temporary.open("xb", buffering=0)
+            writer = temporary.open("xb", buffering=0)
+            if _is_held(writer.fileno(), temporary):
+                return temporary, writer
+            writer.close()  # a sweep came in between
+            temporary.unlink(missing_ok=True)
     raise StoreError(f"{path.parent} is removed again and again by somebody else")
+
+
+def _is_held(descriptor: int, temporary: Path) -> bool:
+    """Hold a file against `FolderStore.sweep`, as long as it is open; False: it was swept away."""
+    if "fcntl" not in globals():
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), temporary.stat())
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        return exc.errno != errno.EWOULDBLOCK  # where nothing can be locked nothing is swept
 
 
 def _write(writer: FileIO, data: bytes | FileIO) -> str:

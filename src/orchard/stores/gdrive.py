@@ -21,11 +21,13 @@ from orchard.errors import (
     StoreError,
 )
 from orchard.stores.base import (
+    READ_TIMEOUT,
     ObjectInfo,
     check_folder,
     check_key,
     check_offset,
     check_put,
+    check_timeout,
     key_problem,
 )
 from orchard.stores.gdrive_api import DriveApi, DriveFile
@@ -53,6 +55,7 @@ def open_gdrive(
     token_file: str | None = None,
     credentials: Any = None,
     endpoint: str | None = None,
+    read_timeout: float = READ_TIMEOUT,
     retries: int = 8,
     backoff: float = 1.0,
 ) -> DriveStore:
@@ -70,6 +73,8 @@ def open_gdrive(
         none is given.
     endpoint : str, optional
         Another server than Google's.
+    read_timeout : float
+        Seconds that a connection may be silent; then the call is done again.
     retries : int
         How often a call that failed transiently (429, 5xx, a rate limit, a lost connection) is
         done again.
@@ -84,17 +89,25 @@ def open_gdrive(
         "token_file": token_file,
         "credentials": credentials,
         "endpoint": endpoint,
+        "read_timeout": read_timeout,
         "retries": retries,
         "backoff": backoff,
     }
     if retries < 0 or backoff < 0:
         raise InputError("retries and backoff are not negative")
+    check_timeout(read_timeout)
     credentials = credentials or load_credentials(
         service_account_file=service_account_file,
         service_account_info=service_account_info,
         token_file=token_file,
     )
-    api = DriveApi(credentials, endpoint=endpoint, retries=retries, backoff=backoff)
+    api = DriveApi(
+        credentials,
+        endpoint=endpoint,
+        timeout=read_timeout,
+        retries=retries,
+        backoff=backoff,
+    )
     return DriveStore(api, url=url, root=root, path=path, reopen=(_reopen, (url, options)))
 
 

@@ -45,7 +45,6 @@ _PAGE = 1000
 _IDS = 100  # fetched at a time
 _SIMPLE = 5 * 2**20  # larger ones are uploaded in chunks
 _CHUNK = 8 * 2**20  # a multiple of 256 KiB, as Drive wants it
-_TIMEOUT = 60.0  # seconds without a byte
 _LONGEST_WAIT = 60.0
 _RESTARTS = 3  # of an upload whose session Drive has forgotten
 _RATE = {"rateLimitExceeded", "userRateLimitExceeded", "sharingRateLimitExceeded", "backendError"}
@@ -124,6 +123,8 @@ class DriveApi:
         Who calls.
     endpoint : str, optional
         Another server than Google's.
+    timeout : float
+        Seconds that a connection may be silent.
     retries : int
         How often a call that failed transiently is done again.
     backoff : float
@@ -131,7 +132,13 @@ class DriveApi:
     """
 
     def __init__(
-        self, credentials: Any, *, endpoint: str | None = None, retries: int, backoff: float
+        self,
+        credentials: Any,
+        *,
+        endpoint: str | None = None,
+        timeout: float,
+        retries: int,
+        backoff: float,
     ) -> None:
         document = json.loads(get_static_doc("drive", "v3"))
         if endpoint:
@@ -139,7 +146,7 @@ class DriveApi:
             document["rootUrl"] = endpoint.rstrip("/") + "/"
         self._service = discovery.build_from_document(document, http=httplib2.Http())
         self._files = self._service.files()
-        self._connections = _Connections(credentials)
+        self._connections = _Connections(credentials, timeout)
         weakref.finalize(self, self._connections.close)
         self._retries, self._backoff = retries, backoff
         self._ids: list[str] = []
@@ -294,8 +301,9 @@ class _IdInUseError(StoreError):
 class _Connections:
     """HTTP connections, each used by one thread at a time (httplib2's are not thread-safe)."""
 
-    def __init__(self, credentials: Any) -> None:
+    def __init__(self, credentials: Any, timeout: float) -> None:
         self._credentials = credentials
+        self._timeout = timeout
         self._idle: list[AuthorizedHttp] = []
         self._lock = Lock()
 
@@ -314,7 +322,7 @@ class _Connections:
         self._give_back(connection)
 
     def _new(self) -> AuthorizedHttp:
-        plain = httplib2.Http(timeout=_TIMEOUT)
+        plain = httplib2.Http(timeout=self._timeout)
         # 308 means "go on" to Drive's uploads, not "go elsewhere".
         plain.redirect_codes = plain.redirect_codes - {308}
         return AuthorizedHttp(self._credentials, http=plain)
