@@ -32,8 +32,8 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
     **options
         For S3, GCS and Azure: ``endpoint``, ``region``, ``anonymous``, ``profile`` (S3),
         ``read_timeout``, ``client_options``, ``retry_config`` and every configuration key of the
-        service (see `orchard.stores.cloud`). For Google Drive see `orchard.stores.gdrive.open_gdrive`. A folder
-        and memory have none.
+        service (see `orchard.stores.cloud`). For Google Drive see
+        `orchard.stores.gdrive.open_gdrive`. A folder and memory have none.
 
     Returns
     -------
