@@ -30,6 +30,7 @@ from .orders import (
     parse_time,
 )
 from .records import Records, read_json
+from .stores import Sweeps
 from .tracking import FAILED_STATES, State, TaskStatus, TrackingInfo
 from .watching import Meter, Snapshot
 
@@ -470,6 +471,11 @@ class Tracker:
             error_message="the engine has forgotten the task before all its files were there",
         )
 
+    def _withdrawn(self, info: TrackingInfo, position: int) -> TaskStatus:
+        """Judge a task that is cancelled and that the engine does not know."""
+        status = self._forgotten(info, position)
+        return status if status.state is State.COMPLETED else status.moved(State.CANCELLED)
+
     def wait(
         self, name: str, timeout: float | None = None, callback: Callback | None = None
     ) -> TrackingInfo:
@@ -502,6 +508,8 @@ class Tracker:
         """
         until = None if timeout is None else time.monotonic() + timeout
         wanted = list(dict.fromkeys(names))
+        if isinstance(self.store, Sweeps):
+            self.store.sweep()
         for name in wanted:
             self.resume(name)
         infos = {name: self.update(name) for name in wanted}
@@ -560,7 +568,6 @@ class Tracker:
 
         Results that are completed stay, and so does the order's record.
         """
-        self.update(name)
         record = self.records.read(name)
         open_ = {
             position: TaskStatus.from_dict(order["status"])
@@ -569,7 +576,7 @@ class Tracker:
         }
         found = self.engine.cancel([status.id for status in open_.values()], self.store)
         return record.change(
-            {p: found.get(s.id) or s.moved(State.CANCELLED) for p, s in open_.items()}
+            {p: found.get(s.id) or self._withdrawn(record.info, p) for p, s in open_.items()}
         )
 
     def retry(self, name: str, tasks: Iterable[str] | None = None) -> TrackingInfo:

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.filterwarnings(
     # Dask's own, when what it speaks to is killed
     "ignore::ResourceWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
-    "ignore::pytest.PytestUnhandledThreadExceptionWarning",
 )
 
 
@@ -70,6 +69,13 @@ class Cluster:
             "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(self.port),
             "--no-dashboard", "--dashboard-address", "127.0.0.1:0",
         )  # fmt: skip
+        until = time.monotonic() + 60
+        while True:  # it is up when it answers
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                break
+            assert time.monotonic() < until
+            time.sleep(0.05)
         for _ in range(workers):
             self.add_worker()
         return self
@@ -103,6 +109,7 @@ def working(tracker, name, done=1, timeout=60):
     thread.start()
     until = time.monotonic() + timeout
     while tracker.update(name).states.get("COMPLETED", 0) < done:
+        assert thread.is_alive()
         assert time.monotonic() < until
         time.sleep(0.02)
     return thread
@@ -126,7 +133,7 @@ def test_workers_of_this_machine(world):
 def test_a_cluster_class_with_its_arguments(world):
     tracker, name = submit(
         world, "distributed.LocalCluster",
-        cluster={"n_workers": 1, "processes": False, "dashboard_address": None},
+        cluster={"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0"},
     )  # fmt: skip
     assert tracker.wait(name).states == {"COMPLETED": 36}
 
@@ -223,7 +230,7 @@ def test_what_is_not_there_is_named(world, monkeypatch):
     tracker, name = submit(world, "nowhere.SomeCluster")
     with pytest.raises(InputError, match=r"nowhere\.SomeCluster"):
         tracker.wait(name)
-    tracker, name = submit(world, "distributed.LocalCluster", cluster={"wings": 2})
+    tracker, name = submit(world, "distributed.SpecCluster", cluster={"wings": 2})
     with pytest.raises(InputError, match="wings"):
         tracker.wait(name)
     assert tracker.update(name).states == {"READY": 36}

@@ -1,4 +1,4 @@
-"""The runner: results in every executor, failures by class, cancel, splitting, skipping, fencing."""
+"""The runner: every executor, failures by class, cancel, splitting, skipping, fencing."""
 
 from __future__ import annotations
 
@@ -424,9 +424,10 @@ class TestSharing:
         tracker = world.tracker(
             engine_options={"executor": "synchronous"}, tracking_template="{date_end}"
         )
-        names = []
-        for end in ("2022-06-02", "2022-06-03"):
-            names.append(tracker.submit("TINY/SCENES", world.indices, "2022-06-01", end)[0])
+        names = [
+            tracker.submit("TINY/SCENES", world.indices, "2022-06-01", end)[0]
+            for end in ("2022-06-02", "2022-06-03")
+        ]
         infos = tracker.run(names)
         assert [info.states for info in infos.values()] == [{"COMPLETED": 4}] * 2
         ends = [key.removesuffix(".tif")[-2:] for key in made.done]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DaskPool"]
 
-_CONNECT = 10.0  # seconds for one try to reach the scheduler
+_CONNECT = 30.0  # seconds for one try to reach the scheduler
 _PATIENCE = 600.0  # seconds after which a scheduler that is gone is given up
 _LOOK = 2.0  # seconds between two looks at how many workers there are
 _OURS = "stopped by its runner"

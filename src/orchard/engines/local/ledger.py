@@ -8,6 +8,7 @@ fences: what a late holder of an older claim says is refused.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import threading
 import time
@@ -128,11 +129,20 @@ class Ledger:
         """
         now = now_ms()
         with self._write() as db:
-            for entry in entries:
-                if db.execute(_ADD, (*_columns(entry), now, now)).rowcount:
-                    db.execute(_EVENT, (entry.key, now, "intent", None))
-                else:
-                    _adopt(db, entry, now, files_of)
+            for some in _chunks(entries):
+                known = {
+                    row[0]
+                    for row in db.execute(
+                        f"SELECT key FROM tasks WHERE key IN ({_marks(some)})",  # noqa: S608 - only question marks
+                        [entry.key for entry in some],
+                    )
+                }
+                new = [entry for entry in some if entry.key not in known]
+                db.executemany(_ADD, ((*_columns(entry), now, now) for entry in new))
+                db.executemany(_EVENT, ((entry.key, now, "intent", None) for entry in new))
+                for entry in some:
+                    if entry.key in known:
+                        _adopt(db, entry, now, files_of)
             # Last: they may be found while the entries are iterated over.
             db.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", parts.items())
 
@@ -406,7 +416,7 @@ def next_turn(heads: Mapping[str, int], last: str) -> str:
 
 
 _ADD = (
-    "INSERT OR IGNORE INTO tasks "
+    "INSERT INTO tasks "
     "(key, ord, submitted, name, prefix, priority, spec, state, created_ms, updated_ms) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, 'READY', ?, ?)"
 )
@@ -481,5 +491,11 @@ def _batches(keys: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
     return (keys[i : i + size] for i in range(0, len(keys), size))
 
 
-def _marks(keys: Sequence[str]) -> str:
+def _chunks(entries: Iterable[Entry], size: int = 500) -> Iterator[list[Entry]]:
+    iterator = iter(entries)
+    while some := list(itertools.islice(iterator, size)):
+        yield some
+
+
+def _marks(keys: Sequence[Any]) -> str:
     return ",".join("?" * len(keys))

@@ -61,6 +61,8 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_of ON events (key, seq);
 """
 
+_STATES = {str(state): state for state in State}  # faster than State(…), for many rows
+
 STATUS = "key, state, created_ms, updated_ms, started_ms, error, attempt, files"
 """The columns that `status_of` reads."""
 
@@ -146,13 +148,13 @@ def status_of(row: tuple[Any, ...]) -> TaskStatus:
     key, state, created, updated, started, error, attempt, files = row
     return TaskStatus(
         id=key,
-        state=State(state),
+        state=_STATES[state],
         creation_timestamp_ms=created,
         update_timestamp_ms=updated,
         start_timestamp_ms=started,
         error_message=error,
         attempt=attempt,
-        files=_files(files) if state == State.COMPLETED else (),
+        files=_files(files) if files and state == State.COMPLETED else (),
     )
 
 

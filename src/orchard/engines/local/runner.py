@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from orchard.errors import ConflictError
+from orchard.stores import Sweeps
 from orchard.tracking import State
 
 from .amend import smaller, without
@@ -97,6 +98,8 @@ class Runner:
         until = time.monotonic() + timeout if timeout is not None else math.inf
         stop = stop or threading.Event()
         self.ledger.reclaim()
+        if isinstance(self.store, Sweeps):
+            self.store.sweep()
         with (
             open_pool(self.executor) as pool,
             ThreadPoolExecutor(_THREADS, thread_name_prefix="orchard-store") as self._threads,
