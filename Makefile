@@ -6,6 +6,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 UV    := $(BIN)/uv
 STAMP := $(VENV)/.installed
+AZURITE := tests/stores/azurite
 UV_VERSION := 0.9.30
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
@@ -24,10 +25,16 @@ $(STAMP): requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps -e .
 	@touch $@
 
+# The Azure server of the tests, where there is npm; without it those tests are skipped.
+$(AZURITE)/node_modules/.installed: $(AZURITE)/package.json $(AZURITE)/package-lock.json
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix $(AZURITE) --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	else echo "no npm: the tests of the Azure store are skipped"; fi
+
 demo: install ## run the main job end to end; leaves cubes and pictures in demo/
 	$(BIN)/orchard demo --dest demo
 
-test: check ## lint, types and the whole test suite
+test: check $(AZURITE)/node_modules/.installed ## lint, types and the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: lint types ## ruff and mypy (strict)
