@@ -107,6 +107,10 @@ def _refused(path: Path, check: bool = False) -> str:
             BASE + "tracker:\n  export_image_kwds: {fileDimensions: -5}\n",
             "line 7: tracker.export_image_kwds: fileDimensions -5",
         ),
+        (
+            BASE + "tracker: {prefix_template: CEDAR_TRACKING}\n",
+            "line 6: tracker: prefix_template and tracking_prefix must be different folders",
+        ),
         (BASE + "collections: {A: 5}\n", "line 6: collections.A: must be a mapping of keys"),
         (BASE + "platform: {project_id: x}\n", "line 6: platform.base_url: is missing"),
         ("tile_grid: {}\nstore: x\n", "line 1: tile_grid: needs the name of a grid, or crs"),

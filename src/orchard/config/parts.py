@@ -112,6 +112,13 @@ class TrackerPart(_Part):
     filters: Annotated[Any, BeforeValidator(_filters)] = None
     export_image_kwds: Annotated[dict[str, Any], AfterValidator(_export)] = {}
 
+    @model_validator(mode="after")
+    def _apart(self) -> TrackerPart:
+        # What lies in the folder of the records is taken for records.
+        if self.prefix_template.strip("/") == self.tracking_prefix.strip("/"):
+            raise ValueError("prefix_template and tracking_prefix must be different folders")
+        return self
+
 
 class EncodingPart(_Part):
     """How the chunks of a cube are stored; -1 pixels (or dates) mean all."""
