@@ -1,4 +1,4 @@
-"""schemathesis over the OpenAPI document: no 5xx, no answer without authority, none undocumented."""
+"""schemathesis over the OpenAPI document: no 5xx, nothing without authority or undocumented."""
 
 from __future__ import annotations
 

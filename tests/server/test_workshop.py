@@ -1,4 +1,4 @@
-"""The platform's runner: what is killed goes on, what failed says why, what is gone is made again."""
+"""The platform's runner: what is killed goes on, what failed says why, what is gone is remade."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 
 import httpx
 import pytest
-from conftest import make_config, order, serving, wait_for
 
+from conftest import make_config, order, serving, wait_for
 from orchard.errors import DataError, InputError, OrderNotFoundError
 from orchard.server import workshop as workshop_module
 from orchard.server.app import create_app
@@ -165,7 +165,7 @@ def test_what_never_passes_ends(platform, tiles, working, monkeypatch):
 
 
 def test_deleted_results_are_made_again(platform, tiles, working):
-    name, job = submit(platform, tiles[:1])
+    _name, job = submit(platform, tiles[:1])
     working(platform)
     view = ended(platform, job)
     shutil.rmtree(platform.results.folder / job / "preard")
@@ -243,7 +243,7 @@ def test_two_runners_make_each_block_once(platform, config, tiles, working, monk
         return real(block, job, folder)
 
     monkeypatch.setattr(workshop_module, "make_block", make)
-    name, job = submit(platform, tiles[:2])
+    _name, _job = submit(platform, tiles[:2])
     other = Platform(config)
     working(platform)
     working(other)
@@ -254,7 +254,7 @@ def test_two_runners_make_each_block_once(platform, config, tiles, working, monk
 
 
 def test_stopping_gives_back_what_is_being_made(platform, tiles):
-    name, job = submit(platform, tiles[:1])
+    _name, job = submit(platform, tiles[:1])
     runner = Workshop(platform)
     runner._over.set()
     runner.start()
@@ -264,7 +264,7 @@ def test_stopping_gives_back_what_is_being_made(platform, tiles):
 
 
 def test_a_platform_without_engine_shows_what_there_is(config, tiles, tmp_path, archive, caplog):
-    name, _ = config.get_tracker().submit(
+    _name, _ = config.get_tracker().submit(
         "LANDSAT/LC08/C02/T1_L2", tiles[2:], "2023-04-01", "2023-08-01"
     )
     bare = make_config(tmp_path, archive, engine=None)
@@ -300,7 +300,7 @@ def test_a_remote_store(tiles, archive, tmp_path, monkeypatch, working):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     config = make_config(tmp_path, archive, store="memory://platform-test")
     platform = Platform(config)
-    name, job = submit(platform, tiles[:1])
+    _name, job = submit(platform, tiles[:1])
     working(platform)
     view = ended(platform, job)
     assert view.state == "SUCCEEDED", [record.error for record in view.records.values()]

@@ -50,6 +50,7 @@ def listen(host: str, port: int) -> socket.socket:
     EngineError
         When the address cannot be had.
     """
+    opened = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         opened = socket.socket(family, socket.SOCK_STREAM)
@@ -57,6 +58,8 @@ def listen(host: str, port: int) -> socket.socket:
         opened.bind((host, port))
         opened.listen(_BACKLOG)
     except OSError as error:
+        if opened is not None:
+            opened.close()
         raise EngineError(f"{host}:{port} cannot be served: {error.strerror or error}") from error
     return opened
 
