@@ -14,6 +14,7 @@ import click
 from orchard import __version__
 
 from . import (
+    commands_auth,
     commands_config,
     commands_console,
     commands_convert,
@@ -86,6 +87,7 @@ for _module in (
     commands_demo,
     commands_server,
     commands_console,
+    commands_auth,
 ):
     for _command in _module.COMMANDS:
         cli.add_command(_command)

@@ -61,17 +61,34 @@ def download(
     return 0
 
 
-@click.command("clean", epilog=example("orchard clean NAME --keep-tracking"))
+@click.command("clean", epilog=example("orchard clean NAME --dry-run", "orchard clean NAME"))
 @name_argument
 @click.option("--keep-tracking", is_flag=True, help="Keep the order's record.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing: print the keys that would be.")
 @click.pass_obj
-def clean(state: State, name: str, keep_tracking: bool) -> None:
+def clean(state: State, name: str, keep_tracking: bool, dry_run: bool) -> None:
     """Delete an order from the store.
 
     Its images, their metadata and, at last, its record: exactly these.
     """
     tracker = state.config().get_tracker()
-    _clean(state, tracker, tracker.read(name), keep_tracking=keep_tracking)
+    info = tracker.read(name)
+    if dry_run:
+        _list(state, tracker, info, keep_tracking=keep_tracking)
+    else:
+        _clean(state, tracker, info, keep_tracking=keep_tracking)
+
+
+def _list(state: State, tracker: Tracker, info: TrackingInfo, *, keep_tracking: bool) -> None:
+    from orchard import delivery
+
+    found = delivery.clean(info, tracker.store, dry_run=True)
+    keys = [key for task in found.values() for key in task]
+    for key in keys:
+        click.echo(key)
+    if not keep_tracking:
+        click.echo(tracker.records.key(info.name))
+    state.say(f"Would delete {len(keys)} files of {len(found)} tasks from {tracker.store.url}")
 
 
 def _clean(state: State, tracker: Tracker, info: TrackingInfo, *, keep_tracking: bool) -> None:

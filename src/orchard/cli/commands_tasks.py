@@ -18,7 +18,10 @@ __all__ = ["COMMANDS"]
 
 @click.group("tasks", cls=Group, epilog=example("orchard tasks summary"))
 def tasks() -> None:
-    """List, count and cancel Earth Engine's tasks, also those of others."""
+    """List, count and cancel Earth Engine's tasks.
+
+    Also those that others have started.
+    """
 
 
 def _engine(state: State) -> EarthEngine:
