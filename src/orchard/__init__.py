@@ -35,8 +35,8 @@ _HOME = {
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the keys are strings
 
 if TYPE_CHECKING:
-    from .ard import convert as convert
-    from .ard import open_ard as open_ard
+    from .ard.convert import convert as convert
+    from .ard.open import open_ard as open_ard
     from .collections import Collection as Collection
     from .collections import load_collections as load_collections
     from .config import load_config as load_config
