@@ -5,20 +5,16 @@ from __future__ import annotations
 import fnmatch
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from . import delivery
-from .documents import encode, image_document, order_key, tracking_document
-from .engines import Engine, Forgets, Notes, Publishes, Retries, Task, Works
+from .documents import order_key
+from .engines import Engine, Forgets, Notes, Retries, Works
 from .errors import (
-    ConflictError,
     EmptyOrderError,
     InputError,
     OrderError,
-    OrderExistsError,
-    OrderNotFoundError,
 )
 from .ordering import OrderPlan, make_plan, make_spec
 from .orders import (
@@ -29,8 +25,9 @@ from .orders import (
     Templates,
     parse_time,
 )
-from .records import Records, read_json
+from .records import Records
 from .stores import Sweeps
+from .submitting import Submitter
 from .tracking import FAILED_STATES, State, TaskStatus, TrackingInfo
 from .watching import Meter, Snapshot
 
@@ -47,8 +44,6 @@ __all__ = ["OrderPlan", "Tracker"]
 Callback = Callable[..., None]
 _SETTLED = frozenset({State.COMPLETED, State.EMPTY})
 _ENDED = _SETTLED | FAILED_STATES
-_WRITERS = 8
-_BATCH = 5000  # tasks that are handed to the engine at a time
 # What is asked for: collections, tiles, start, end and frequency of the period.
 _Asked = tuple[Any, Any, Any, Any, Any]
 
@@ -198,9 +193,20 @@ class Tracker:
                 f"no image was found for any of the {len(order.plans)} tasks: check the "
                 "collections, tiles, period and filters"
             )
-        name = self._record(order, save_empty_metadata, priority)
-        self._start(name, order)
+        name = self._submitter.record(order, save_empty_metadata, priority)
+        self._submitter.start(name, order)
         return name, self.records.key(name)
+
+    @property
+    def _submitter(self) -> Submitter:
+        return Submitter(
+            store=self.store,
+            records=self.records,
+            engine=self.engine,
+            export=self.export_image_kwds,
+            templates=self.templates,
+            grid=self.tile_grid,
+        )
 
     def _plan(self, asked: _Asked, now: datetime, callback: Callback | None) -> OrderPlan:
         spec = make_spec(*asked, grid=self.tile_grid, known=self.collections)
@@ -214,175 +220,6 @@ class Tracker:
             known=self.collections,
             callback=callback,
         )
-
-    def _record(self, order: OrderPlan, save_empty: bool, priority: int) -> str:
-        """Write down what will be done, before any of it is; return the order's name."""
-        known, left = self._same_order(order)
-        if known is not None:
-            return known
-        document = tracking_document(
-            order.spec,
-            order.plans,
-            order.keys,
-            name=order.name,
-            prefix=self.tracking_prefix,
-            grid=self.tile_grid,
-            templates=self.templates,
-            engine=self.engine.name,
-            export=self.export_image_kwds,
-            submitted=order.submitted,
-            empty_metadata=save_empty,
-            priority=priority,
-        )
-        try:
-            self.records.create(document)
-        except ConflictError:
-            # Somebody submitted under this name since we looked.
-            known, _ = self._same_order(order)
-            if known is None:
-                raise
-            return known
-        for key in left:
-            self.store.delete(key)
-        return order.name
-
-    def _same_order(self, order: OrderPlan) -> tuple[str | None, list[str]]:
-        """Return the name under which this very order is already there; else what is in its way.
-
-        Returns
-        -------
-        name : str or None
-        left : list of str
-            Image metadata that orders have left which are no more (an interrupted clean).
-
-        Raises
-        ------
-        OrderExistsError
-            When its name, or one of its images, belongs to another order.
-        """
-        mine = order_key(order.keys)
-        try:
-            if self.records.head(order.name)["tracking"].get("key") == mine:
-                return order.name, []
-        except OrderNotFoundError:
-            pass
-        else:
-            raise OrderExistsError(
-                f"there is already another order named {order.name!r}: clean it first, or make "
-                "tracking_template tell them apart (add {now}, {collections} or {tiles})"
-            )
-        left = []
-        for image, owner, key in self._owners(order):
-            there = self._key_of(owner)
-            if there == mine:
-                return owner, []
-            if there is not None:
-                raise OrderExistsError(
-                    f"the image {image!r} already belongs to the order {owner!r}: clean that "
-                    "order first, or change name_template or prefix_template"
-                )
-            if key is not None:
-                left.append(key)
-        return None, left
-
-    def _key_of(self, name: str) -> str | None:
-        """Return the key of an order; None: there is no such order."""
-        try:
-            return str(self.records.head(name)["tracking"].get("key"))
-        except (OrderNotFoundError, InputError):
-            return None
-
-    def _owners(self, order: OrderPlan) -> Iterator[tuple[str, str, str | None]]:
-        """Tell whose the images of an order already are: image, order and key of the metadata."""
-        folders: dict[str, set[str]] = {}
-        for plan in order.plans:
-            folders.setdefault(plan.request.prefix, set()).add(plan.request.name)
-        for prefix, names in folders.items():
-            if isinstance(self.engine, Publishes):
-                recorded = self.engine.owners(prefix, self.store)
-                yield from (
-                    (name, owner, None)
-                    for owner, name in {recorded[n]: n for n in names & recorded.keys()}.items()
-                )
-            for info in self.store.list(prefix):
-                name = info.key[len(prefix) + 1 :].removesuffix(".json")
-                if name in names and info.key.endswith(".json"):
-                    data = read_json(self.store.get(info.key)[0], info.key)
-                    yield name, str((data.get("order") or {}).get("name") or ""), info.key
-
-    def _start(self, name: str, order: OrderPlan) -> None:
-        """Start what has not been started, and record it."""
-        record = self.records.read(name)
-        document = self._documents(record.info, order)
-        self._put_metadata(record.info, order, document)
-        statuses: dict[int, TaskStatus] = {}
-        ready: list[int] = []
-        for position, entry in enumerate(record.info.orders):
-            if entry["status"]["state"] == State.UNSUBMITTED:
-                if order.plans[position].acquisitions:
-                    ready.append(position)
-                else:  # the catalogue has changed since the order was recorded
-                    status = TaskStatus.from_dict(entry["status"])
-                    statuses[position] = status.moved(State.EMPTY)
-        submitted = parse_time(record.info["submission"]["submitted"])
-        for first in range(0, len(ready), _BATCH):
-            some = ready[first : first + _BATCH]
-            tasks = [
-                Task(
-                    key=order.keys[position],
-                    order=name,
-                    plan=order.plans[position],
-                    collection=order.collections[order.plans[position].request.collection],
-                    export=self.export_image_kwds,
-                    document=document(position),
-                    submitted=int(submitted.timestamp() * 1000),
-                    priority=int(record.info["tracking"].get("priority") or 0),
-                )
-                for position in some
-            ]
-            statuses |= zip(some, self.engine.start(tasks, self.store), strict=True)
-        record.change(statuses)
-
-    def _documents(self, info: TrackingInfo, order: OrderPlan) -> Callable[[int], dict[str, Any]]:
-        """Return what makes the image metadata of a task, by its position."""
-        described = {name: found.describe() for name, found in order.collections.items()}
-        submitted = parse_time(info["submission"]["submitted"])
-
-        def document(position: int) -> dict[str, Any]:
-            plan = order.plans[position]
-            collection = plan.request.collection
-            return image_document(
-                plan,
-                order.collections[collection],
-                order=info.name,
-                status=TaskStatus.from_dict(info.orders[position]["status"]),
-                service=type(self.store).__name__,
-                export=self.export_image_kwds,
-                submitted=submitted,
-                description=described[collection],
-            )
-
-        return document
-
-    def _put_metadata(
-        self, info: TrackingInfo, order: OrderPlan, document: Callable[[int], dict[str, Any]]
-    ) -> None:
-        """Write the image metadata that the record lists and that the engine does not write."""
-        listed = set(info["metadata"])
-        published = isinstance(self.engine, Publishes)
-        keys = {
-            position: key
-            for position, plan in enumerate(order.plans)
-            if (key := f"{plan.request.prefix}/{plan.request.name}.json") in listed
-            and not (published and plan.acquisitions)
-        }
-
-        def put(position: int) -> None:
-            self.store.put(keys[position], encode(document(position)))
-
-        with ThreadPoolExecutor(_WRITERS) as pool:
-            for _ in pool.map(put, keys):
-                pass
 
     def resume(self, name: str) -> None:
         """Start the tasks of an order that a crash left unsubmitted; does nothing otherwise.
@@ -409,7 +246,7 @@ class Tracker:
                 f"order {name!r} was interrupted while it was submitted, and the configuration has "
                 "changed since: restore it, or clean the order and submit anew"
             )
-        self._start(info.name, order)
+        self._submitter.start(info.name, order)
 
     # Tracking
 
