@@ -221,6 +221,14 @@ def test_variables_are_filled_in(written, monkeypatch):
     assert config.platform.project_id == "0123"
 
 
+def test_the_options_of_an_engine_are_those_of_the_file(written, tmp_path):
+    config = load_config(written(BASE + "  workers: 3\n"))
+    catalog = str(tmp_path / "catalog.json")
+    assert config.engine_options("local") == {"catalog": catalog, "workers": 3}
+    assert config.engine_options("earthengine") == {}
+    assert Config({"tile_grid": "LANDSAT_ARD_CU", "store": "x"}).engine_options("local") == {}
+
+
 def test_an_empty_part_is_as_if_it_were_left_out(written):
     config = load_config(written(BASE + "tracker:\n  # nothing\nard:\n"))
     assert config.ard.format == "netcdf"

@@ -27,7 +27,10 @@ FLOORS = (
         "grid", "naming", "orders", "preard", "qa", "registry", "sources", "summary", "tracking",
     },
     {"stores", "engines"},
-    {"ard", "delivery", "ordering", "quicklook", "records", "tracker", "watching"},
+    {
+        "ard", "auth", "delivery", "ordering", "quicklook", "records", "submitting", "tracker",
+        "watching",
+    },
     {"jobs", "report", "viz"},
     {"auth", "config", "testing"},
     {"demo", "server"},
@@ -96,7 +99,7 @@ ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 BETWEEN = [
     found
     for found in IMPORTS
-    if found.target in ROOMS and found.room not in {found.target, "__init__"}
+    if {found.target, found.room} <= ROOMS.keys() and found.room != found.target
 ]
 
 

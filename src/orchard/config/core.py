@@ -139,6 +139,13 @@ class Config:
         with self._at("collections"):
             return load_collections(self._file.collections)
 
+    def engine_options(self, name: str) -> dict[str, Any]:
+        """Return the options that the file has for an engine; none when it is of another one."""
+        part = self._file.engine
+        if part is None or part.name != name:
+            return {}
+        return self._with_paths(part.model_dump(exclude={"name"}, exclude_unset=True))
+
     def get_engine(self, **changes: Any) -> Engine | None:
         """Open the engine, with some of its options changed; None when the file has none."""
         from orchard.engines import open_engine
@@ -146,7 +153,7 @@ class Config:
         part = self._file.engine
         if part is None:
             return None
-        options = self._with_paths(part.model_dump(exclude={"name"}, exclude_unset=True))
+        options = self.engine_options(part.name)
         # What a change cannot mean is not the file's fault.
         with nullcontext() if changes else self._at("engine"):
             return open_engine(part.name, **{**options, **changes})
