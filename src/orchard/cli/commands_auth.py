@@ -31,6 +31,7 @@ def auth() -> None:
 
 @auth.command("ee", epilog=example("orchard auth ee --login --flow notebook"))
 @click.option("--project", help="Google Cloud project; by default the configuration's.")
+@click.option("--credentials", type=_File, help="The key file of a service account.")
 @click.option("--login", is_flag=True, help="Log in, also when somebody is.")
 @click.option(
     "--flow",
@@ -39,7 +40,9 @@ def auth() -> None:
     help="How: 'notebook' is for machines without a browser.",
 )
 @click.pass_obj
-def earthengine(state: State, project: str | None, login: bool, flow: str) -> int:
+def earthengine(
+    state: State, project: str | None, credentials: Path | None, login: bool, flow: str
+) -> int:
     """Earth Engine."""
     from orchard.auth import check_earthengine
 
@@ -48,12 +51,20 @@ def earthengine(state: State, project: str | None, login: bool, flow: str) -> in
 
         log_in(flow, force=True)
     config = state.config_or_none()
-    engine = config.engine_options("earthengine") if config else {}
-    options = {key: engine[key] for key in ("credentials", "url") if engine.get(key)}
-    return _tell(state, check_earthengine(project or engine.get("project"), **options))
+    engine = (config.data.get("engine") or {}) if config else {}
+    if engine.get("name") != "earthengine":
+        engine = {}
+    if engine.get("credentials") and credentials is None:
+        raise click.UsageError("the configuration has a key file: give it as --credentials, too")
+    account = check_earthengine(
+        project or engine.get("project"), credentials=credentials, url=engine.get("url")
+    )
+    return _tell(state, account)
 
 
-@auth.command("gdrive", epilog=example("orchard auth gdrive --client client_secret.json --port 8765"))
+@auth.command(
+    "gdrive", epilog=example("orchard auth gdrive --client client_secret.json --port 8765")
+)
 @click.argument("url", required=False)
 @click.option("--client", type=_File, help="Log in with this OAuth client's secrets.")
 @click.option("--device", is_flag=True, help="By a code on another device: only Orchard's files.")
@@ -69,7 +80,9 @@ def gdrive(
     elif device or port:
         raise click.UsageError("--device and --port are for logging in: give --client, too")
     options = {"token_file": str(token)} if token else {}
-    return _check_store(state, "gdrive", url or (options and "gdrive://orchard"), options)
+    if url is None and (token or client):
+        url = "gdrive://orchard"  # whose folder it is does not matter to who one is
+    return _check_store(state, "gdrive", url, options)
 
 
 def _login_gdrive(
@@ -89,7 +102,10 @@ def _login_gdrive(
         path = login_device(client, token_file=token, show=show)
     else:
         path = login_loopback(
-            client, token_file=token, show=lambda url: click.echo(f"Open {url}", err=True), port=port
+            client,
+            token_file=token,
+            show=lambda url: click.echo(f"Open {url}", err=True),
+            port=port,
         )
     state.say(f"Logged in; the token is in {path}")
 
@@ -140,11 +156,16 @@ def _check_store(state: State, scheme: str, url: str | None, options: dict[str, 
     return _tell(state, check_store(_store(state, scheme, url, options)))
 
 
+# Whoever waits for an answer at the terminal would rather know than wait for a better one.
+_IMPATIENT = {"max_retries": 1, "retry_timeout": 20}
+
+
 def _store(state: State, scheme: str, url: str | None, options: dict[str, Any]) -> Store:
     from orchard.stores import open_store
 
     if url is not None and url.startswith(f"{scheme}://"):
-        return open_store(url, **options)
+        patience = {"retries": 1} if scheme == "gdrive" else {"retry_config": _IMPATIENT}
+        return open_store(url, **patience, **options)
     if url is not None:
         raise click.UsageError(f"{url} is none of {scheme}://")
     config = state.config_or_none()

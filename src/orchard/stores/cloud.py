@@ -33,6 +33,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from orchard.errors import ConflictError, InputError
 from orchard.stores.base import READ_TIMEOUT, check_folder, check_timeout
+from orchard.stores.identity import find_identity
 from orchard.stores.object import ObjectStore
 from orchard.stores.redact import Redactor, secret_values
 
@@ -152,7 +153,11 @@ def open_cloud(
         raise InputError(f"cannot open {url}: {redact(str(exc))}") from None
     given = {name: value for name, value in options.items() if value}
     return (GenerationStore if scheme == "gs" else ObjectStore)(
-        backend, url=url, redact=redact, reopen=(_reopen, (url, given))
+        backend,
+        url=url,
+        redact=redact,
+        reopen=(_reopen, (url, given)),
+        identity=find_identity(scheme, settings, config, anonymous=anonymous),
     )
 
 

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta, PutMode
     from obstore.store import ObjectStore as Backend
 
+    from orchard.stores.identity import Identity
+
 __all__ = ["ObjectStore", "open_memory"]
 
 # Names that all services take: Azure wants identifiers, S3 and GCS lower case.
@@ -65,6 +67,8 @@ class ObjectStore:
         Cleans the service's error texts.
     reopen : callable and its arguments, optional
         How another process opens the same store; None: it cannot.
+    identity : Identity, optional
+        Who one is to the service, as far as that is known without asking it.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class ObjectStore:
         url: str,
         redact: Callable[[str], str] | None = None,
         reopen: tuple[Callable[..., ObjectStore], tuple[Any, ...]] | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.url = url
+        self.identity = identity
         self._backend = backend
         self._redact = redact or Redactor()
         self._reopen = reopen
