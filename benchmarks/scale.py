@@ -68,7 +68,7 @@ def dispatch(executor: str, tasks: int, folder: Path) -> dict[str, float]:
     with (
         mock.patch.object(pools, "make_shard", nothing),
         mock.patch("orchard.engines.local.distributed._on_worker", nothing),
-        mock.patch("orchard.engines.local.job.publish_metadata", lambda *_: True),
+        mock.patch("orchard.engines.local.job.publish_metadata", return_value=True),
     ):
         info = tracker.wait(name)
     seconds = time.perf_counter() - began
@@ -76,7 +76,7 @@ def dispatch(executor: str, tasks: int, folder: Path) -> dict[str, float]:
     return {"seconds": round(seconds, 2), "ms_per_task": round(1000 * seconds / tasks, 3)}
 
 
-def nothing(job, cancelled=None):
+def nothing(job, _cancelled=None):
     """Make no shard."""
     from orchard.tracking import FileInfo
 
@@ -96,7 +96,7 @@ def _tracker(tasks: int, folder: Path, executor: str = "threads 2"):
     days = tasks // len(tiles)
     catalog = folder / "catalog.json"
     # A scene a day over the whole grid: each task has one.
-    catalog.write_text(json.dumps(_items(grid, days)))
+    catalog.write_text(json.dumps(_items(days)))
     collections = load_collections(
         {
             "BENCH/SCENES": {
@@ -117,7 +117,7 @@ def _tracker(tasks: int, folder: Path, executor: str = "threads 2"):
     return tracker, ("BENCH/SCENES", tiles, start, start + timedelta(days=days), "D")
 
 
-def _items(grid, days: int) -> dict:
+def _items(days: int) -> dict:
     west, south, east, north = 0, 48, 12, 58
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     start = datetime(1990, 1, 1, 10, tzinfo=UTC)

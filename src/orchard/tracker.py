@@ -378,25 +378,30 @@ class Tracker:
                 _report(callback, name, _n_ended(infos[name]) - _n_ended(before))
         return infos
 
-    def watch(self, name: str, interval: float = 5.0) -> Iterator[Snapshot]:
-        """Look at an order again and again until it has ended.
+    def watch(
+        self, names: str | Iterable[str], interval: float = 5.0
+    ) -> Iterator[builtins.list[Snapshot]]:
+        """Look at orders again and again until all have ended.
 
         Parameters
         ----------
-        name : str
+        names : str or iterable of str
         interval : float
             Seconds between two looks.
 
         Yields
         ------
-        Snapshot
-            States, rate, throughput, time left and failures by cause.
+        list of Snapshot
+            Of each order: states, rate, throughput, time left and failures by cause.
         """
-        meter = Meter()
+        meters = {name: Meter() for name in ([names] if isinstance(names, str) else names)}
+        last: dict[str, Snapshot] = {}
         while True:
-            snapshot = meter.look(self.update(name), time.monotonic())
-            yield snapshot
-            if snapshot.is_over:
+            for name, meter in meters.items():
+                if name not in last or not last[name].is_over:
+                    last[name] = meter.look(self.update(name), time.monotonic())
+            yield [*last.values()]
+            if all(snapshot.is_over for snapshot in last.values()):
                 return
             time.sleep(interval)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from test_runner import check_images
@@ -247,7 +248,7 @@ def test_workers_go_when_their_runner_is_killed(world):
         "    world = World(Path(sys.argv[2]), tiles=(6, 6), days=1)\n"
         "    world.tracker(engine_options={'executor': sys.argv[3]}).wait('order')\n"
     )
-    here = os.path.dirname(__file__)
+    here = Path(__file__).parent
     script = world.folder / "run.py"
     script.write_text(code)
     process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from orchard.errors import (
     EmptyOrderError,
     InputError,
     MetadataError,
+    OrchardError,
     OrderError,
     OrderExistsError,
     OrderNotFoundError,
-    OrchardError,
 )
 from orchard.stores.folder import FolderStore
 from orchard.tracking import State
@@ -103,12 +104,14 @@ class TestSubmit:
         ],
     )
     def test_bad_input_leaves_the_store_unchanged(self, world, tracker, name, arguments, says):
-        before = {f: (world.folder / "store" / f).read_bytes() for f in files_below(world.folder / "store")}
+        def content():
+            store = world.folder / "store"
+            return {file: (store / file).read_bytes() for file in files_below(store)}
+
+        before = content()
         with pytest.raises(InputError, match=says):
             tracker.submit(*arguments)
-        assert before == {
-            f: (world.folder / "store" / f).read_bytes() for f in files_below(world.folder / "store")
-        }
+        assert content() == before
 
     @pytest.mark.parametrize(
         "options", [{"name_template": "same"}, {"name_template": "{nope}"},
@@ -175,10 +178,8 @@ def test_an_interrupted_submit_goes_on(world, monkeypatch, at, after, part, goes
     monkeypatch.setattr("orchard.records.PART", part)
     folder = world.folder / "store"
     order = (COLLECTION, world.indices, "2022-06-01", "2022-06-05", "2D")
-    try:
+    with contextlib.suppress(Killed):
         world.tracker(Dying(folder, at, after=after)).submit(*order)
-    except Killed:
-        pass
     tracker = world.tracker(FolderStore(folder))
     if goes_on_with == "submit":
         tracker.submit(*order)
@@ -261,7 +262,8 @@ class TestUpdate:
                 "CEDAR_TRACKING/order.json", json.dumps({**record.info, "orders": orders}).encode()
             )
             tracker.engine.forget([s.id for s in statuses], tracker.store)
-            (world.folder / "store/CEDAR_PREARD" / statuses[0].files[0].name).unlink(missing_ok=True)
+            images = world.folder / "store/CEDAR_PREARD"
+            (images / statuses[0].files[0].name).unlink(missing_ok=True)
             info = tracker.update(name)
             assert info.states == {"LOST": 1, "COMPLETED": 3}
 
@@ -272,7 +274,11 @@ class TestUpdate:
         assert tracker.store.get("CEDAR_TRACKING/order.json")[1].etag == before
 
     def test_watching_ends_with_the_order(self, tracker, name):
-        first, *_ = tracker.watch(name, 0.01) if tracker.wait(name).ended else ()
+        looks = tracker.watch(name, 0)
+        (first,) = next(looks)
+        assert not first.is_over
+        tracker.wait(name)
+        ((first,),) = looks
         assert first.is_over
         assert (first.tasks, first.ended, first.states, first.eta) == (4, 4, {"COMPLETED": 4}, 0.0)
 

@@ -24,6 +24,7 @@ from . import (
     commands_server,
     commands_status,
     commands_tasks,
+    commands_watch,
 )
 from .common import State
 from .errors import report_errors
@@ -81,6 +82,7 @@ for _module in (
     commands_config,
     commands_orders,
     commands_status,
+    commands_watch,
     commands_tasks,
     commands_delivery,
     commands_convert,
