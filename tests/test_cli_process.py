@@ -67,7 +67,7 @@ def _parse(words: list[str]) -> None:
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
     for number, word in enumerate(words):
-        if word.endswith(("json", "downloads/NAME")):
+        if word.endswith((".json", ".geojson", "downloads/NAME")):
             words[number] = __file__
     command.make_context("x", words)
 
