@@ -16,6 +16,7 @@ import yaml
 
 import orchard
 from conftest import make_config, serving
+from orchard.errors import ConfigError
 from orchard.jobs import (
     AuthenticationError,
     UnknownJobError,
@@ -188,9 +189,18 @@ def test_in_process_only_what_is_asked_for_is_worked_on(bolzano):
     assert tracker.update(name).states == {"READY": 1}
 
 
-def test_without_a_configuration_it_says_what_to_do():
-    with pytest.raises(orchard.OrchardError, match="orchard config template"):
+def test_without_a_configuration_there_is_no_job_yet(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert authenticate().client.data("projects/local/jobs") == []
+    with pytest.raises(UnknownJobError):
         initialize_job("J")
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_configuration_that_is_named_must_be_there(monkeypatch):
+    monkeypatch.setenv("ORCHARD_CONFIG", "none.yaml")
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        authenticate()
 
 
 def test_a_token_that_expires_is_renewed(archive, tiles, tmp_path):
@@ -219,11 +229,14 @@ def test_a_collection_of_jobs(served, tmp_path):
     )
 
 
-def test_a_notebook_that_ends_leaves_nothing_running(bolzano, tmp_path):
-    code = (
-        "import orchard; from orchard.jobs import authenticate; s = authenticate(); "
-        "print(s.client.data('projects/local/jobs'))"
-    )
+@pytest.mark.parametrize(
+    "job", ["", "initialize_job(s.client.data('projects/local/jobs')[0]['id'])"]
+)
+def test_a_notebook_that_ends_leaves_nothing_running(bolzano, tmp_path, job):
+    """Also in the middle of the work, which another session goes on with."""
+    tracker = orchard.load_config(bolzano).get_tracker()
+    name, _ = tracker.submit(ORDER["collections"], [(1, 1)], "2022-06-01", "2022-07-01")
+    code = f"from orchard.jobs import authenticate, initialize_job; s = authenticate(); {job}"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -233,5 +246,5 @@ def test_a_notebook_that_ends_leaves_nothing_running(bolzano, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
     assert done.stderr == ""
+    assert tracker.wait(name).complete

@@ -10,18 +10,16 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
 import orchard
-from orchard.config import load_config
+from orchard.config import Config, has_config, load_config
 
 from .api import downloads, errors, events, jobs, outputs, page, tokens
 from .middleware import Around
-from .platform import Platform
+from .platform import Platform, state_folder
 from .workshop import Workshop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-    from orchard.config import Config
 
 __all__ = ["create_app"]
 
@@ -48,7 +46,8 @@ def create_app(
     Parameters
     ----------
     config : Config, optional
-        By default what `orchard.load_config` finds.
+        By default what `orchard.load_config` finds; in process, where there is no file, a store in
+        the user's state folder, without an engine.
     in_process : bool
         Whether it serves this process alone, without a socket: nobody needs a key; only jobs that
         are asked for are worked on.
@@ -63,14 +62,14 @@ def create_app(
     Raises
     ------
     ConfigError
-        Without a configuration.
+        Without a configuration, unless it is `in_process`.
 
     Examples
     --------
     >>> app = create_app(orchard.load_config("orchard.yaml"))  # doctest: +SKIP
     """
     platform = Platform(
-        config or load_config(),
+        config or (_default_config() if in_process and not has_config() else load_config()),
         in_process=in_process,
         folder=folder,
         token_seconds=token_seconds,
@@ -108,6 +107,12 @@ def create_app(
     app.add_api_route("/", _home, include_in_schema=False)
     app.add_middleware(Around, is_open=lambda: platform.is_open)
     return app
+
+
+def _default_config() -> Config:
+    """Return the configuration of a process whose user has none: no order yet, and no engine."""
+    store = state_folder() / "preard"
+    return Config({"tile_grid": "LANDSAT_ARD_CU", "store": str(store)})
 
 
 def _home() -> RedirectResponse:

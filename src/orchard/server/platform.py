@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .results import BlockResult
 
-__all__ = ["JobView", "NotReadyError", "Platform", "platform_folder"]
+__all__ = ["JobView", "NotReadyError", "Platform", "platform_folder", "state_folder"]
 
 _DEFAULT = Workflow()
 _TASKS = 10_000
@@ -438,6 +438,11 @@ def platform_folder(store: Store) -> Path:
     if isinstance(store, HasPath):
         folder = store.path("x").parent
         return folder.with_name(f"{folder.name}.platform")
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     name = hashlib.sha256(store.url.encode()).hexdigest()[:16]
-    return state / "orchard" / f"{name}.platform"
+    return state_folder() / f"{name}.platform"
+
+
+def state_folder() -> Path:
+    """Return the user's folder of what Orchard keeps between its runs."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "orchard"
