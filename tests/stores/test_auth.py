@@ -187,3 +187,14 @@ def test_a_folder_needs_no_login(tmp_path):
         auth.check_store(open_store(tmp_path / "store"))
     with pytest.raises(InputError, match="ee, gdrive"):
         auth.forget("s3")
+
+
+def test_earth_engine_as_the_configuration_has_it(line, tmp_path):
+    pytest.importorskip("ee", reason="needs the extra earthengine")
+    engine = {"name": "earthengine", "project": "p", "credentials": "key.json"}
+    said = {"tile_grid": "LANDSAT_ARD_CU", "store": "store", "engine": engine}
+    (tmp_path / "orchard.yaml").write_text(json.dumps(said))
+    (tmp_path / "key.json").write_text("hunter2-hunter2")
+    code, out, err = line("auth", "ee")
+    assert (code, out) == (1, "")
+    assert "key.json is not the key file of a service account" in err

@@ -312,7 +312,7 @@ def test_it_goes_to_another_process(store):
 
 
 def test_urls_and_options_that_cannot_be_meant(drive):
-    for url in ("gdrive://", "gdrive://a/../b", "gdrive://a//b"):
+    for url in ("gdrive://.", "gdrive://a/../b", "gdrive://a//b"):
         with pytest.raises(InputError):
             open_store(url, **drive[0].options)
     with pytest.raises(InputError, match="retries"):
@@ -329,3 +329,18 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "googleapiclient", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'orchard\[gdrive\]'"):
         open_store("gdrive://a")
+
+
+def test_the_root_itself_is_a_store(drive):
+    """As CEDAR has it: its folders lie in the root of the Drive."""
+    server, there = drive
+    store = open_store("gdrive://", **server.options)
+    store.put("CEDAR_PREARD/a.json", b"1")
+    store.put("b", b"2")
+    folder = next(file for file in there.files.values() if file.name == "CEDAR_PREARD")
+    assert folder.parents == ["the-root"]
+    assert {info.key for info in store.list()} == {"CEDAR_PREARD/a.json", "b"}
+    assert [info.key for info in store.list("CEDAR_PREARD")] == ["CEDAR_PREARD/a.json"]
+    assert store.get("b")[0] == b"2"
+    store.delete("b")
+    assert [info.key for info in store.list()] == ["CEDAR_PREARD/a.json"]

@@ -31,7 +31,7 @@ def auth() -> None:
 
 @auth.command("ee", epilog=example("orchard auth ee --login --flow notebook"))
 @click.option("--project", help="Google Cloud project; by default the configuration's.")
-@click.option("--credentials", type=_File, help="The key file of a service account.")
+@click.option("--credentials", type=_File, help="A service account's key file; by default, too.")
 @click.option("--login", is_flag=True, help="Log in, also when somebody is.")
 @click.option(
     "--flow",
@@ -51,13 +51,11 @@ def earthengine(
 
         log_in(flow, force=True)
     config = state.config_or_none()
-    engine = (config.data.get("engine") or {}) if config else {}
-    if engine.get("name") != "earthengine":
-        engine = {}
-    if engine.get("credentials") and credentials is None:
-        raise click.UsageError("the configuration has a key file: give it as --credentials, too")
+    engine = config.engine_options("earthengine") if config else {}
     account = check_earthengine(
-        project or engine.get("project"), credentials=credentials, url=engine.get("url")
+        project or engine.get("project"),
+        credentials=credentials or engine.get("credentials"),
+        url=engine.get("url"),
     )
     return _tell(state, account)
 
@@ -81,7 +79,7 @@ def gdrive(
         raise click.UsageError("--device and --port are for logging in: give --client, too")
     options = {"token_file": str(token)} if token else {}
     if url is None and (token or client):
-        url = "gdrive://orchard"  # whose folder it is does not matter to who one is
+        url = "gdrive://"
     return _check_store(state, "gdrive", url, options)
 
 

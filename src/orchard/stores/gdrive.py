@@ -64,7 +64,7 @@ def open_gdrive(
     Parameters
     ----------
     url : str
-        ``gdrive://FOLDER[/SUB]``.
+        ``gdrive://FOLDER[/SUB]``; ``gdrive://`` is the root itself (its listing is of all of it).
     root : str
         Id of the folder that FOLDER is in: My Drive, or that of a shared drive or folder. A service
         account's My Drive is its own and has no room: share a folder with it and give that one.
@@ -81,7 +81,7 @@ def open_gdrive(
     backoff : float
         Seconds before the first repetition; each further wait is twice as long, up to a minute.
     """
-    path = check_key(check_folder(url.removeprefix("gdrive://")))
+    path = check_folder(url.removeprefix("gdrive://"))
     options = {
         "root": root,
         "service_account_file": service_account_file,
@@ -138,7 +138,7 @@ class DriveStore:
     ) -> None:
         self.url = url
         self._api = api
-        self._base = tuple(path.split("/"))
+        self._base = tuple(path.split("/")) if path else ()
         self._root = root
         self._reopen = reopen
         self._folders: dict[tuple[str, ...], str] = {}
