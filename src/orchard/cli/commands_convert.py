@@ -14,7 +14,10 @@ __all__ = ["COMMANDS"]
 @click.command(
     "convert",
     cls=ExecutorCommand,
-    epilog=example("orchard convert downloads/NAME --dest cubes --format zarr"),
+    epilog=example(
+        "orchard convert downloads/NAME --dest cubes --format zarr",
+        "orchard convert downloads/NAME --join --mask --dilate 3",
+    ),
 )
 @click.argument("preard", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
@@ -28,7 +31,28 @@ __all__ = ["COMMANDS"]
 )
 @executor_option
 @click.option("--overwrite", is_flag=True, help="Make again cubes that are there.")
-@click.option("--skip-metadata", is_flag=True, help="Do not copy the image metadata to the cubes.")
+@click.option(
+    "--join",
+    is_flag=True,
+    help="One cube a tile, over all periods; adds to the cube that is there.",
+)
+@click.option("--mask", is_flag=True, help="Make nodata of what is not clear.")
+@click.option(
+    "--mask-flag",
+    "flags",
+    multiple=True,
+    metavar="FLAG",
+    help="Make nodata of what has this quality flag; repeatable.",
+)
+@click.option(
+    "--dilate",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="PIXELS",
+    help="Grow what is not clear by so many pixels.",
+)
+@click.option("--scale", is_flag=True, help="Physical numbers instead of stored ones.")
+@click.option("--skip-metadata", is_flag=True, help="Leave the scenes' metadata out of the cubes.")
 @click.pass_obj
 def convert(
     state: State,
@@ -37,6 +61,11 @@ def convert(
     format_: str | None,
     executor: Executor | None,
     overwrite: bool,
+    join: bool,
+    mask: bool,
+    flags: tuple[str, ...],
+    dilate: int,
+    scale: bool,
     skip_metadata: bool,
 ) -> None:
     """Convert pre-ARD to cubes; print their paths.
@@ -46,6 +75,10 @@ def convert(
     """
     from orchard.ard import convert as run
 
+    if mask and flags:
+        raise click.UsageError(
+            "--mask is about all that is not clear, --mask-flag about single flags"
+        )
     configured = state.config_or_none()
     ard = configured.ard if configured else None
     chosen = executor or Executor(kind="threads")
@@ -58,6 +91,10 @@ def convert(
             executor=chosen.kind,
             workers=chosen.workers or 2,
             overwrite=overwrite,
+            join=join,
+            mask=list(flags) or mask,
+            dilate=dilate,
+            scale=scale,
             skip_metadata=skip_metadata,
             encoding=ard.encoding.given if ard else None,
             callback=callback,
