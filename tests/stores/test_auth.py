@@ -198,3 +198,21 @@ def test_earth_engine_as_the_configuration_has_it(line, tmp_path):
     code, out, err = line("auth", "ee")
     assert (code, out) == (1, "")
     assert "key.json is not the key file of a service account" in err
+
+
+def test_earth_engine_answers():
+    pytest.importorskip("ee", reason="needs the extra earthengine")
+    from orchard.testing.earthengine import (
+        Archive,
+        EarthEngineServer,
+        Interpreter,
+        Service,
+        offline_client,
+    )
+
+    service = Service(Interpreter(Archive(collections={})), lambda *_: "", project="p")
+    with offline_client(), EarthEngineServer(service) as server:
+        account = auth.check_earthengine("p", credentials="anonymous", url=server.url)
+        assert account == auth.Account(
+            service="ee", who="nobody (anonymous)", source="project p", missing=None
+        )

@@ -31,7 +31,7 @@ def auth() -> None:
 
 @auth.command("ee", epilog=example("orchard auth ee --login --flow notebook"))
 @click.option("--project", help="Google Cloud project; by default the configuration's.")
-@click.option("--credentials", type=_File, help="A service account's key file; by default, too.")
+@click.option("--credentials", type=_File, help="The key file of a service account.")
 @click.option("--login", is_flag=True, help="Log in, also when somebody is.")
 @click.option(
     "--flow",
