@@ -4,7 +4,7 @@ The limit is what cannot be left out: decode every block once, then shuffle and 
 once, two threads each, nothing written. The xarray way is: open chunked, restack bands and dates,
 ``to_netcdf`` with zlib. Each way runs in a process of its own; imports are not counted.
 
-    python benchmarks/convert.py                  # 2048 px, 8 bands x 12 dates, pixel-interleaved LZW
+    python benchmarks/convert.py                  # 2048 px, 8 bands x 12 dates, interleaved LZW
     python benchmarks/convert.py --size 1024 --rounds 5
     python benchmarks/convert.py --growth         # 12, 48 and 192 dates: time and memory
     python benchmarks/convert.py --real           # on the scenes of ../shared/data

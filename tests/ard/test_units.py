@@ -63,15 +63,33 @@ def test_wrong_chunks_are_refused(wanted):
         choose_chunks((1, 9, 9), BlockShape(height=1, width=9, pixel=True), wanted)
 
 
+def kinds_of_bytes(kind: str, dtype: str) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shape = (9, 90, 200)
+    if kind == "noise":
+        return rng.integers(0, 2**15, shape).astype(dtype)
+    if kind == "runs":
+        return np.repeat(rng.integers(0, 9, (9, 90, 20)), 10, axis=2).astype(dtype)
+    if kind == "patterns":
+        return np.tile(rng.integers(0, 200, (9, 90, 8)), 25).astype(dtype)
+    return np.zeros((1, 1, 1), dtype)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int16", "int32", "float64"])
+@pytest.mark.parametrize("kind", ["noise", "runs", "patterns", "tiny"])
 @pytest.mark.parametrize("level", [None, 1, 9])
-def test_deflate_is_what_zlib_and_hdf5_know(dtype, level):
-    chunk = np.random.default_rng(0).normal(0, 99, (3, 5, 7)).astype(dtype)
+def test_deflate_is_what_zlib_and_hdf5_know(dtype, kind, level):
+    chunk = kinds_of_bytes(kind, dtype)
     data = Deflate(level=level).encode(chunk)
-    raw = zlib.decompress(data)
-    planes = np.frombuffer(raw, "u1").reshape(chunk.dtype.itemsize, -1)
+    planes = np.frombuffer(zlib.decompress(data), "u1").reshape(chunk.dtype.itemsize, -1)
     np.testing.assert_array_equal(planes.T.ravel(), np.frombuffer(chunk.tobytes(), "u1"))
     np.testing.assert_array_equal(Deflate.decode(data, dtype, chunk.shape), chunk)
+
+
+@pytest.mark.parametrize("kind", ["noise", "runs", "patterns"])
+def test_the_fast_way_is_hardly_larger_than_zlib(kind):
+    chunk = kinds_of_bytes(kind, "int16")
+    assert len(Deflate().encode(chunk)) < 1.03 * len(Deflate(level=4).encode(chunk)) + 100
 
 
 def test_shuffle_of_a_view_with_strides():

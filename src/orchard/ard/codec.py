@@ -1,21 +1,30 @@
-"""Chunks as they are stored: NetCDF-4's shuffle + deflate, Zarr's blosc (shuffle + zstd).
+"""Chunks as they are stored: NetCDF-4's shuffle + deflate, and what it takes to do that fast.
 
 All work on one chunk is done by calls that let go of the interpreter lock, so that threads scale.
 """
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from isal import isal_zlib
+from zlib_ng import zlib_ng
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Deflate", "is_fill", "padded", "shuffle", "unshuffle"]
+
+# A zlib stream (RFC 1950) of deflate, 32 kB window, default level; then deflate blocks (RFC 1951).
+_HEADER = b"\x78\x9c"
+_LAST_BLOCK = b"\x01\x00\x00\xff\xff"
+_STORED = 0xFFFF
+_RAW = -15
+_SAMPLE = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +34,9 @@ class Deflate:
     Parameters
     ----------
     level : int or None
-        1-9 as of zlib; None: ISA-L's, about ten times as fast as zlib for files about as large.
+        1-9 as of zlib. None: each plane of bytes that the shuffle makes is encoded by what suits
+        it, found out on a sample: noise is stored, runs go to zlib-ng's run-length encoder, all
+        else to ISA-L. It is about ten times as fast as zlib's level 4, and no larger on imagery.
     """
 
     level: int | None = None
@@ -33,9 +44,12 @@ class Deflate:
     def encode(self, chunk: NDArray[Any]) -> bytes:
         """Encode a whole chunk (C order)."""
         data = shuffle(chunk)
-        return (
-            isal_zlib.compress(data, 1) if self.level is None else zlib.compress(data, self.level)
-        )
+        if self.level is not None:
+            return zlib.compress(data.data, self.level)
+        planes = data.reshape(chunk.dtype.itemsize, -1)
+        parts = [part for plane in planes for part in _encoded(plane)]
+        checksum = isal_zlib.adler32(data).to_bytes(4, "big")
+        return b"".join([_HEADER, *parts, _LAST_BLOCK, checksum])
 
     @staticmethod
     def decode(data: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -43,11 +57,56 @@ class Deflate:
         return unshuffle(isal_zlib.decompress(data), dtype).reshape(shape)
 
 
-def shuffle(chunk: NDArray[Any]) -> Any:
+def _encoded(plane: NDArray[np.uint8]) -> list[Any]:
+    """Encode a plane of bytes as deflate blocks that end on a byte, none of them the last."""
+    sample = _sample(plane)
+    length = len(sample)
+    by_pattern, by_run = len(_by_pattern(sample)), len(_by_run(sample))
+    if min(by_pattern, by_run) > 0.985 * length:
+        return _stored(plane)
+    # ISA-L is more than twice as fast: a gain must be worth that.
+    return [_by_run(plane) if by_run < 0.96 * by_pattern else _by_pattern(plane)]
+
+
+def _sample(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return some pieces from all over a plane, or all of a short one."""
+    if plane.size <= 4 * _SAMPLE:
+        return plane
+    places = [plane.size * part // 8 for part in (1, 3, 6)]
+    return np.concatenate([plane[place : place + _SAMPLE] for place in places])
+
+
+def _by_pattern(data: NDArray[np.uint8]) -> bytes:
+    packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _RAW, 9)
+    return bytes(packer.compress(data) + packer.flush(isal_zlib.Z_SYNC_FLUSH))
+
+
+def _by_run(data: NDArray[np.uint8]) -> bytes:
+    packer = zlib_ng.compressobj(1, zlib_ng.DEFLATED, _RAW, 9, zlib_ng.Z_RLE)
+    return bytes(packer.compress(data) + packer.flush(zlib_ng.Z_SYNC_FLUSH))
+
+
+def _stored(plane: NDArray[np.uint8]) -> list[Any]:
+    """Return the plane as stored blocks: a header, the length, its complement, the bytes."""
+    parts: list[Any] = []
+    view = plane.data
+    for start in range(0, len(view), _STORED):
+        part = view[start : start + _STORED]
+        length = len(part)
+        parts += [
+            b"\0",
+            length.to_bytes(2, "little"),
+            (length ^ _STORED).to_bytes(2, "little"),
+            part,
+        ]
+    return parts
+
+
+def shuffle(chunk: NDArray[Any]) -> NDArray[np.uint8]:
     """Put the first bytes of all numbers first, then all second bytes, … (HDF5's shuffle)."""
     size = chunk.dtype.itemsize
     if size == 1:
-        return np.ascontiguousarray(chunk).view(np.uint8)
+        return np.ascontiguousarray(chunk).view(np.uint8).reshape(1, -1)
     out = np.empty((size, chunk.size), np.uint8)
     if size == 2:
         # Arithmetic is several times as fast here as gathering every other byte.
