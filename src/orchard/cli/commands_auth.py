@@ -22,7 +22,7 @@ _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group("auth", cls=Group, epilog=example("orchard auth ee --login", "orchard auth s3"))
 def auth() -> None:
-    """Log in, or check credentials: who one is, and what is missing.
+    """Log in, or say who one is and what is missing.
 
     Says who one is on the output. The exit code is 1 where something is missing.
     Secrets are never shown.
@@ -72,7 +72,10 @@ def earthengine(
 def gdrive(
     state: State, url: str | None, client: Path | None, device: bool, port: int, token: Path | None
 ) -> int:
-    """Google Drive; URL is gdrive://FOLDER, by default the configuration's."""
+    """Google Drive.
+
+    URL is gdrive://FOLDER, by default the configuration's.
+    """
     if client is not None:
         _login_gdrive(state, client, device=device, port=port, token=token)
     elif device or port:
@@ -119,9 +122,11 @@ def _of_cloud(name: str, scheme: str, title: str) -> Callable[..., int]:
     return check
 
 
-_of_cloud("gcs", "gs", "Google Cloud Storage; URL is gs://BUCKET, by default the configuration's.")
-_of_cloud("s3", "s3", "S3; URL is s3://BUCKET, by default the configuration's.")
-_of_cloud("azure", "az", "Azure Blob; URL is az://CONTAINER, by default the configuration's.")
+_of_cloud(
+    "gcs", "gs", "Google Cloud Storage.\n\nURL is gs://BUCKET, by default the configuration's."
+)
+_of_cloud("s3", "s3", "S3.\n\nURL is s3://BUCKET, by default the configuration's.")
+_of_cloud("azure", "az", "Azure Blob.\n\nURL is az://CONTAINER, by default the configuration's.")
 
 
 @auth.command("platform", epilog=example("orchard auth platform --file project.json"))
