@@ -128,7 +128,7 @@ def image_document(
     collection: Collection,
     *,
     order: str,
-    status: TaskStatus,
+    status: TaskStatus | Mapping[str, Any],
     service: str,
     export: Mapping[str, Any],
     submitted: datetime,
@@ -140,6 +140,7 @@ def image_document(
     collection, where many tasks have it.
     """
     request = plan.request
+    as_json = status.to_dict() if isinstance(status, TaskStatus) else status
     return {
         "program": _PROGRAM,
         "order": {
@@ -152,7 +153,7 @@ def image_document(
         },
         "tile": _tile(request.tile),
         "store": {"service": service, "export_image_kwds": dict(export)},
-        "task": {"name": request.name, "prefix": request.prefix, "status": status.to_dict()},
+        "task": {"name": request.name, "prefix": request.prefix, "status": as_json},
         "image": {
             "bands": list(collection.bands),
             "nodata": collection.nodata,
@@ -184,6 +185,12 @@ def tracking_document(
 ) -> dict[str, Any]:
     """Return the record of an order before any of its tasks has started."""
     at = int(submitted.timestamp() * 1000)
+    status = {
+        state: TaskStatus(
+            id="", state=state, creation_timestamp_ms=at, update_timestamp_ms=at
+        ).to_dict()
+        for state in (State.UNSUBMITTED, State.EMPTY)
+    }
     return {
         "program": _PROGRAM,
         "submission": {
@@ -219,12 +226,10 @@ def tracking_document(
                 "name": plan.request.name,
                 "prefix": plan.request.prefix,
                 "key": key,
-                "status": TaskStatus(
-                    id=key,
-                    state=State.UNSUBMITTED if plan.acquisitions else State.EMPTY,
-                    creation_timestamp_ms=at,
-                    update_timestamp_ms=at,
-                ).to_dict(),
+                "status": {
+                    **status[State.UNSUBMITTED if plan.acquisitions else State.EMPTY],
+                    "id": key,
+                },
             }
             for plan, key in zip(plans, keys, strict=True)
         ],

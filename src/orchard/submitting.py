@@ -188,7 +188,7 @@ class Submitter:
                 plan,
                 order.collections[collection],
                 order=info.name,
-                status=TaskStatus.from_dict(info.orders[position]["status"]),
+                status=info.orders[position]["status"],
                 service=type(self.store).__name__,
                 export=self.export,
                 submitted=submitted,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import delivery
 from .documents import order_key
-from .engines import Engine, Forgets, Notes, Retries, Works
+from .engines import Changes, Engine, Forgets, Notes, Retries, Works
 from .errors import (
     EmptyOrderError,
     InputError,
@@ -285,15 +285,23 @@ class Tracker:
         """Ask the engine how an order's tasks are, record it and return the record."""
         record = self.records.read(name)
         info = record.info
-        open_ = [
-            (position, str(order["status"].get("id") or ""))
+        open_ = {
+            position: order["status"]
             for position, order in enumerate(info.orders)
             if order["status"]["state"] not in _SETTLED
-        ]
+        }
         if not open_:
             return info
-        found = self.engine.poll([id_ for _, id_ in open_], self.store)
-        return record.change({p: found.get(id_) or self._forgotten(info, p) for p, id_ in open_})
+        ids = {position: str(status.get("id") or "") for position, status in open_.items()}
+        if isinstance(self.engine, Changes):
+            known = {ids[p]: _known(status) for p, status in open_.items()}
+            found, unknown = self.engine.changes(info.name, known, self.store)
+        else:
+            found = self.engine.poll(list(ids.values()), self.store)
+            unknown = set(ids.values()) - found.keys()
+        news = {p: found[id_] for p, id_ in ids.items() if id_ in found}
+        news |= {p: self._forgotten(info, p) for p, id_ in ids.items() if id_ in unknown}
+        return record.change(news)
 
     def _forgotten(self, info: TrackingInfo, position: int) -> TaskStatus:
         """Judge a task that the engine does not know by what is in the store."""
@@ -533,6 +541,11 @@ class Tracker:
         if isinstance(tracking_info, TrackingInfo):
             return tracking_info
         return TrackingInfo(tracking_info)
+
+
+def _known(status: Mapping[str, Any]) -> tuple[str, int, int]:
+    at, attempt = status.get("update_timestamp_ms"), status.get("attempt")
+    return str(status["state"]), int(at or 0), int(attempt or 0)
 
 
 def _report(callback: Callback | None, item: str, steps: float) -> None:

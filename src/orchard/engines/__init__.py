@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchard.tracking import TaskStatus
 
 __all__ = [
+    "Changes",
     "Engine",
     "Forgets",
     "Notes",
@@ -155,14 +156,17 @@ class Works(Protocol):
 
     def work(
         self,
-        ids: Sequence[str],
+        ids: Sequence[str] | None,
         store: Store,
         *,
         timeout: float | None = None,
         callback: Callback | None = None,
         stop: Event | None = None,
     ) -> None:
-        """Work on tasks until all have ended, `timeout` seconds have passed or `stop` is set."""
+        """Work on tasks until all have ended, `timeout` seconds have passed or `stop` is set.
+
+        None: on all tasks that are known, also on those that are added meanwhile.
+        """
         ...
 
 
@@ -194,6 +198,20 @@ class Publishes(Protocol):
 
     def owners(self, prefix: str, store: Store) -> dict[str, str]:
         """Return which order each image of a folder was recorded for, by the image's name."""
+        ...
+
+
+@runtime_checkable
+class Changes(Protocol):
+    """An engine that can tell quickly which tasks of an order have changed, of very many."""
+
+    def changes(
+        self, order: str, known: Mapping[str, tuple[str, int, int]], store: Store
+    ) -> tuple[dict[str, TaskStatus], set[str]]:
+        """Return the statuses that are not as known, and the ids that the engine does not know.
+
+        `known` is id -> state, time of the last update (epoch ms UTC) and attempt.
+        """
         ...
 
 

@@ -128,14 +128,20 @@ class LocalEngine:
         """Record tasks in the ledger, where `work` finds them."""
         parts = Parts()
         ledger = self.ledger(store)
-        ledger.add((self._entry(task, parts) for task in tasks), parts, ImageFiles(store).of_entry)
+        alike = {task.collection.id: task for task in tasks}
+        shared = {name: self._of_collection(task) for name, task in alike.items()}
+        ledger.add(
+            (self._entry(task, shared[task.collection.id], parts) for task in tasks),
+            parts,
+            ImageFiles(store).of_entry,
+        )
         statuses = ledger.statuses([task.key for task in tasks])
         return [statuses[task.key] for task in tasks]
 
-    def _entry(self, task: Task, parts: Parts) -> Entry:
-        request, collection = task.plan.request, task.collection
-        spec = {
-            "tile": parts.keep(task.document["tile"]),
+    def _of_collection(self, task: Task) -> dict[str, Any]:
+        """Return what the specifications of all tasks of a collection have alike."""
+        collection = task.collection
+        return {
             "bands": list(collection.bands),
             "dtype": collection.dtype,
             "nodata": collection.nodata,
@@ -143,6 +149,13 @@ class LocalEngine:
             "resampling": self._resampling(collection),
             "creation": self._creation(task.export),
             "file_dimensions": task.export.get("fileDimensions"),
+        }
+
+    def _entry(self, task: Task, shared: Mapping[str, Any], parts: Parts) -> Entry:
+        request = task.plan.request
+        spec = {
+            **shared,
+            "tile": parts.keep(task.document["tile"]),
             "acquisitions": [
                 [acq.day.isoformat(), [parts.keep(scene.source) for scene in acq.scenes]]
                 for acq in task.plan.acquisitions
@@ -178,6 +191,12 @@ class LocalEngine:
     def poll(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
         """Return what the ledger says of tasks."""
         return self.ledger(store).statuses(ids)
+
+    def changes(
+        self, order: str, known: Mapping[str, tuple[str, int, int]], store: Store
+    ) -> tuple[dict[str, TaskStatus], set[str]]:
+        """Return what the ledger says of an order's tasks where it is not what is known."""
+        return self.ledger(store).changes(order, known)
 
     def cancel(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
         """Cancel READY tasks at once and RUNNING ones within seconds."""

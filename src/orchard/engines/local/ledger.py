@@ -172,6 +172,34 @@ class Ledger:
             found.update((row[0], status_of(row)) for row in rows)
         return found
 
+    def changes(
+        self, order: str, known: Mapping[str, tuple[str, int, int]]
+    ) -> tuple[dict[str, TaskStatus], set[str]]:
+        """Return the status of an order's tasks that is not what is known of them.
+
+        Parameters
+        ----------
+        order : str
+        known : mapping of str to tuple
+            Key -> state, time of the last update (epoch ms) and attempt.
+
+        Returns
+        -------
+        changed : dict of str to TaskStatus
+        unknown : set of str
+            Keys that the ledger does not have.
+        """
+        # Read from an index alone: most tasks are as they were.
+        found = {
+            row[0]: row[1:]
+            for row in self._read(
+                "SELECT key, state, updated_ms, attempt FROM tasks WHERE ord = ?", (order,)
+            )
+        }
+        changed = [key for key, as_known in known.items() if found.get(key) != as_known]
+        statuses = self.statuses(changed)
+        return statuses, set(changed) - statuses.keys()
+
     def orders_of(self, keys: Collection[str]) -> set[str]:
         """Return the orders that tasks belong to."""
         return {

@@ -49,6 +49,7 @@ CREATE INDEX IF NOT EXISTS tasks_held ON tasks (owner)
     WHERE state IN ('RUNNING', 'CANCEL_REQUESTED');
 CREATE INDEX IF NOT EXISTS tasks_open ON tasks (ord)
     WHERE state IN ('READY', 'RUNNING', 'CANCEL_REQUESTED');
+CREATE INDEX IF NOT EXISTS tasks_states ON tasks (ord, key, state, updated_ms, attempt);
 CREATE INDEX IF NOT EXISTS tasks_images ON tasks (prefix, name, ord);
 CREATE TABLE IF NOT EXISTS parts (id TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
