@@ -86,13 +86,13 @@ def test_revoking_ends_tokens_and_links_and_a_new_key_does_not_bring_them_back(r
     old = create_project(records, "maps")
     token = auth.token("maps", old.api_key)
     signed = auth.sign(Link(project="maps", job="J", block="ard"))
-    assert auth.read_link(signed) == Link(project="maps", job="J", block="ard")
+    assert auth.read_link(signed, is_open=True) == Link(project="maps", job="J", block="ard")
     assert records.revoke("maps")
     assert not records.revoke("maps")
-    assert auth.project_of(token) is auth.read_link(signed) is None
+    assert auth.project_of(token) is auth.read_link(signed, is_open=True) is None
     assert auth.token("maps", old.api_key) is None
     new = create_project(records, "maps")
-    assert auth.project_of(token) is auth.read_link(signed) is None
+    assert auth.project_of(token) is auth.read_link(signed, is_open=True) is None
     assert auth.token("maps", old.api_key) is None
     assert auth.token("maps", new.api_key)
 
@@ -106,17 +106,18 @@ def test_an_active_project_is_not_made_again(records):
 def test_links_expire_and_cannot_be_forged(records):
     auth = Auth(records)
     signed = auth.sign(Link(project="local", job="J", block="ard"))
-    assert auth.read_link(signed).job == "J"
+    assert auth.read_link(signed, is_open=True).job == "J"
     for forged in (signed[:-2] + "xx", "x" + signed, "", "a.b.c", signed.replace(".", "")):
-        assert auth.read_link(forged) is None
+        assert auth.read_link(forged, is_open=True) is None
+    assert auth.read_link(signed, is_open=False) is None  # there is a project by now
     with pytest.raises(TimeoutError):
-        Auth(records, link_seconds=-1).read_link(signed)
+        Auth(records, link_seconds=-1).read_link(signed, is_open=True)
 
 
 def test_a_link_is_no_token_and_a_token_no_link(records):
     auth = Auth(records)
     made = create_project(records, "maps")
-    assert auth.read_link(auth.token("maps", made.api_key)) is None
+    assert auth.read_link(auth.token("maps", made.api_key), is_open=True) is None
     assert auth.project_of(auth.sign(Link(project="maps", job="J", block="ard"))) is None
 
 

@@ -6,6 +6,7 @@ import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
+_READERS = 16
 _ABOUT = (
     "Orders of analysis-ready data as jobs: each task of an order is a job, its workflow's blocks "
     "(preard, ard, composite, index) are its jobtasks."
@@ -79,7 +81,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        del app
+        # Threads of their own: slow disks under many downloads do not hold up the other calls.
+        app.state.reading = anyio.CapacityLimiter(_READERS)
         workshop = Workshop(platform)
         if run:
             workshop.start()

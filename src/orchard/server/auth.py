@@ -176,8 +176,14 @@ class Auth:
         key_id = project.key_id if project else ""
         return self._links.dumps([link.project, key_id, link.job, link.block])
 
-    def read_link(self, signed: str) -> Link | None:
+    def read_link(self, signed: str, *, is_open: bool) -> Link | None:
         """Return what a signed text is for; None when it is not ours, or its project was revoked.
+
+        Parameters
+        ----------
+        signed : str
+        is_open : bool
+            Whether links that were made without a key hold: while the platform needs none.
 
         Raises
         ------
@@ -190,7 +196,8 @@ class Auth:
             raise TimeoutError("the link has expired") from None
         except (BadSignature, ValueError, TypeError):
             return None
-        if key_id and self._active(project, key_id) is None:
+        holds = self._active(project, key_id) is not None if key_id else is_open
+        if not holds:
             return None
         return Link(project=project, job=job, block=block)
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from orchard.stores import Store
 
-    from .platform import JobView, Platform
+    from .platform import Platform
+    from .views import JobView
 
 __all__ = ["block_log"]
 
@@ -50,8 +51,8 @@ def _task_lines(platform: Platform, view: JobView) -> Iterator[tuple[str | None,
 
 
 def _block_lines(view: JobView, block: str) -> Iterator[tuple[str | None, str]]:
-    record = view.records.get(block)
-    if record is None or record.version != view.version:
+    record = view.current(block)
+    if record is None:
         return
     if record.started_ms:
         yield text_time(record.started_ms), f"block {block} started: attempt {record.attempt}"

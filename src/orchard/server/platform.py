@@ -9,8 +9,7 @@ import hashlib
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,14 @@ from orchard.errors import InputError, MetadataError, NotFoundError, OrderError,
 from orchard.preard import ImageMetadata
 from orchard.stores import HasPath
 from orchard.tracker import Tracker
-from orchard.tracking import TERMINAL, State, TaskStatus, TrackingInfo
+from orchard.tracking import TERMINAL, State, TaskStatus
 
 from .auth import LOCAL, Auth
 from .index import JobIndex, JobRef
 from .records import BlockRecord, Records
 from .results import Results
-from .workflow import Workflow, block_states, job_state, task_id, version_of
+from .views import JobView
+from .workflow import Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,54 +57,6 @@ class NotReadyError(OrderError):
     def __init__(self, message: str, *, soon: bool = False) -> None:
         super().__init__(message)
         self.soon = soon
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobView:
-    """A job as it is now."""
-
-    ref: JobRef
-    project: str
-    name: str
-    prefix: str
-    status: TaskStatus
-    workflow: Workflow
-    records: Mapping[str, BlockRecord]
-    submission: Mapping[str, Any]
-
-    @property
-    def id(self) -> str:
-        """Its id: that of the task."""
-        return self.ref.id
-
-    @cached_property
-    def states(self) -> list[str]:
-        """The states of its blocks."""
-        return block_states(self.status, self.workflow, self.records)
-
-    @property
-    def state(self) -> str:
-        """Its state."""
-        return job_state(self.states)
-
-    @property
-    def version(self) -> str:
-        """Names the task's result, of which the blocks are made."""
-        return version_of(self.status)
-
-    def block_of(self, task: str) -> str | None:
-        """Return the block of a jobtask's id; None: it is none of this job."""
-        return next(
-            (block for block in self.workflow.blocks if task_id(self.id, block) == task), None
-        )
-
-    @property
-    def finished_ms(self) -> int:
-        """When its last block ended; 0: not yet."""
-        if self.state not in ("SUCCEEDED", "FAILED", "CANCELLED", "ERROR"):
-            return 0
-        ends = [record.finished_ms for record in self.records.values()]
-        return max([self.status.update_timestamp_ms, *ends])
 
 
 class Platform:
@@ -208,7 +160,7 @@ class Platform:
         project, workflow = owners.get(order, (LOCAL, ""))
         chosen = [position for position in positions if position < len(info.orders)]
         live = self._live([info.statuses[position] for position in chosen])
-        records = self._block_records(order, chosen, info)
+        records = self.records.blocks_of_jobs([info.statuses[position].id for position in chosen])
         return [
             JobView(
                 ref=JobRef(id=status.id, order=order, position=position),
@@ -222,17 +174,6 @@ class Platform:
             )
             for position, status in zip(chosen, live, strict=True)
         ]
-
-    def _block_records(
-        self, order: str, positions: Sequence[int], info: TrackingInfo
-    ) -> dict[str, dict[str, BlockRecord]]:
-        if len(positions) == 1:
-            job = info.statuses[positions[0]].id
-            return {job: self.records.blocks_of_job(job)}
-        found: dict[str, dict[str, BlockRecord]] = {}
-        for (job, block), record in self.records.blocks_of_order(order).items():
-            found.setdefault(job, {})[block] = record
-        return found
 
     def _live(self, statuses: Sequence[TaskStatus]) -> list[TaskStatus]:
         """Ask the engine how tasks are that have not ended."""
@@ -263,8 +204,9 @@ class Platform:
             self.tracker.update(view.ref.order)
             self.index.refresh(at_least=True)
         elif view.status.state is State.COMPLETED:
-            for block, state in zip(view.workflow.blocks, view.states, strict=True):
-                if state in ("PENDING", "NOT STARTED") or (state == "RUNNING" and not view.records):
+            for block in view.workflow.blocks:
+                record = view.current(block)
+                if record is None or record.state == "PENDING":
                     self.records.put_block(
                         BlockRecord(
                             job=view.id,
@@ -313,12 +255,10 @@ class Platform:
             raise OrderError(f"the order {name!r} belongs to another project")
         self.index.refresh(at_least=True)
         jobs, count = self.jobs(project, order=name)
-        self.asked.update(self._all_jobs(name))
+        if self.in_process:
+            self.asked.update(*(e.jobs for e in self.index.orders() if e.name == name))
         self.tell()
         return name, jobs, count
-
-    def _all_jobs(self, order: str) -> tuple[str, ...]:
-        return next((e.jobs for e in self.index.orders() if e.name == order), ())
 
     def _tracker_of(self, project: str, workflow: Workflow, request: Mapping[str, Any]) -> Tracker:
         """Return a tracker whose names are this very request's and project's.
@@ -406,8 +346,8 @@ class Platform:
         return self.job(view.project, view.id)
 
     def ask(self, job: str) -> None:
-        """Note that somebody wants a job's results."""
-        if job not in self.asked:
+        """Note that somebody wants a job: in process, it is worked on from now on."""
+        if self.in_process and job not in self.asked:
             self.asked.add(job)
             self.tell()
 

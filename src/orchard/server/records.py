@@ -18,12 +18,13 @@ from orchard.errors import EngineError
 from orchard.tracking import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["BlockRecord", "Project", "Records"]
 
 _VERSION = 1
+_BATCH = 500
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE projects (
@@ -106,7 +107,7 @@ class Records:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.RLock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # It holds the secret that signs tokens: nobody else may read it, from the beginning.
@@ -115,6 +116,10 @@ class Records:
                 path, timeout=60, isolation_level=None, check_same_thread=False
             )
             self._db.execute("PRAGMA journal_mode = WAL")
+            # Reading never waits for who writes: not here, and not in another process.
+            self._reader = sqlite3.connect(
+                path, timeout=60, isolation_level=None, check_same_thread=False
+            )
             with self._write() as db:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version == 0:
@@ -131,8 +136,9 @@ class Records:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self._lock, self._reading:
             self._db.close()
+            self._reader.close()
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -146,8 +152,8 @@ class Records:
             self._db.execute("COMMIT")
 
     def _read(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._db.execute(sql, args).fetchall()
+        with self._reading:
+            return self._reader.execute(sql, args).fetchall()
 
     def secret(self) -> str:
         """Return what signs tokens and links; made with the file."""
@@ -232,21 +238,21 @@ class Records:
         rows = self._read(f"SELECT {_BLOCK} FROM blocks WHERE ord = ?", order)  # noqa: S608 - constant
         return {(row[0], row[1]): _block(row) for row in rows}
 
-    def blocks_of_job(self, job: str) -> dict[str, BlockRecord]:
-        """Return what is recorded of a job's blocks, by block."""
-        rows = self._read(f"SELECT {_BLOCK} FROM blocks WHERE job = ?", job)  # noqa: S608 - constant
-        return {row[1]: _block(row) for row in rows}
+    def blocks_of_jobs(self, jobs: Sequence[str]) -> dict[str, dict[str, BlockRecord]]:
+        """Return what is recorded of some jobs' blocks, by job and block."""
+        found: dict[str, dict[str, BlockRecord]] = {job: {} for job in jobs}
+        for start in range(0, len(jobs), _BATCH):
+            some = jobs[start : start + _BATCH]
+            marks = ",".join("?" * len(some))
+            rows = self._read(f"SELECT {_BLOCK} FROM blocks WHERE job IN ({marks})", *some)  # noqa: S608 - only question marks
+            for row in rows:
+                found[row[0]][row[1]] = _block(row)
+        return found
 
     def interrupted(self) -> int:
         """Make blocks that a dead process left running ready to be made again."""
         with self._write() as db:
             return db.execute("DELETE FROM blocks WHERE state = 'RUNNING'").rowcount
-
-    def changes(self) -> int:
-        """Return a number that differs whenever anything was written, by whatever process."""
-        with self._lock:
-            (version,) = self._db.execute("PRAGMA data_version").fetchone()
-            return int(version) + self._db.total_changes
 
 
 def _project(row: tuple[Any, ...]) -> Project:

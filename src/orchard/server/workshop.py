@@ -124,7 +124,9 @@ class Workshop:
         recorder = threading.Thread(target=record, name="orchard-workshop-recorder", daemon=True)
         recorder.start()
         try:
-            engine.work(jobs, self.platform.store, stop=self._over)
+            # All that is in the ledger, also what comes meanwhile; in process, what was asked for.
+            wanted = jobs if self.platform.in_process else None
+            engine.work(wanted, self.platform.store, stop=self._over)
         finally:
             done.set()
             recorder.join()
@@ -236,6 +238,9 @@ class Workshop:
                 version = version_of(status)
                 for block in workflow.blocks:
                     record = _current(known.get((status.id, block)), version)
+                    if record is None or record.state != "SUCCEEDED":
+                        # Somebody may have cancelled it since the others were made.
+                        record = self._record_of(status.id, block, version)
                     if record is None or record.state == "PENDING":
                         self._done.pop(order, None)
                         yield _Next(
@@ -248,9 +253,12 @@ class Workshop:
                             info=info,
                             workflow=workflow,
                         )
-                        record = _current(records.blocks_of_job(status.id).get(block), version)
+                        record = self._record_of(status.id, block, version)
                     if record is None or record.state != "SUCCEEDED":
                         break  # nothing can be made of what has failed or was cancelled
+
+    def _record_of(self, job: str, block: str, version: str) -> BlockRecord | None:
+        return _current(self.platform.records.blocks_of_jobs([job])[job].get(block), version)
 
     def _make(self, following: _Next) -> None:
         """Make one block and record what came of it."""

@@ -141,7 +141,7 @@ def download(
     if _running.count >= _MOST:
         raise Busy(5, "too many downloads at once")
     return StreamingResponse(
-        _sent(archive, start, stop),
+        _sent(archive, start, stop, request.app.state.reading),
         status_code=status,
         headers=headers,
         media_type="application/zip",
@@ -150,7 +150,7 @@ def download(
 
 def _archive(platform: Platform, signed: str) -> Archive:
     try:
-        link = platform.auth.read_link(signed)
+        link = platform.auth.read_link(signed, is_open=platform.is_open)
     except TimeoutError as error:
         raise HTTPException(410, f"{error}: ask for a new one") from None
     if link is None:
@@ -165,7 +165,9 @@ def _unchanged(request: Request, etag: str) -> bool:
     return known == "*" or etag in (one.strip().removeprefix("W/") for one in known.split(","))
 
 
-async def _sent(archive: Archive, start: int, stop: int) -> AsyncIterator[bytes]:
+async def _sent(
+    archive: Archive, start: int, stop: int, reading: anyio.CapacityLimiter
+) -> AsyncIterator[bytes]:
     """Give the bytes of an archive; a file that has changed meanwhile breaks it off."""
     with _running.one_more():
         file: _File | None = None
@@ -174,10 +176,13 @@ async def _sent(archive: Archive, start: int, stop: int) -> AsyncIterator[bytes]
                 if piece.entry is None:
                     yield piece.data
                     continue
-                file = await anyio.to_thread.run_sync(_File, piece.entry, piece.offset)
+                file = await anyio.to_thread.run_sync(
+                    _File, piece.entry, piece.offset, limiter=reading
+                )
                 left = piece.length
                 while left:
-                    data = await anyio.to_thread.run_sync(file.read, min(left, _running.chunk))
+                    count = min(left, _running.chunk)
+                    data = await anyio.to_thread.run_sync(file.read, count, limiter=reading)
                     left -= len(data)
                     yield data
                 file.close()

@@ -27,7 +27,7 @@ from .models import (
 
 if TYPE_CHECKING:
     from orchard.preard import ImageMetadata
-    from orchard.server.platform import JobView
+    from orchard.server.views import JobView
 
 __all__ = ["FAILURES", "JobId", "TaskId", "router"]
 
@@ -194,8 +194,7 @@ def _job(view: JobView, metadata: ImageMetadata | None = None) -> JobInfo:
 def _tasks(view: JobView) -> list[TaskInfo]:
     found = []
     for block, state in zip(view.workflow.blocks, view.states, strict=True):
-        record = view.records.get(block)
-        current = record if record is not None and record.version == view.version else None
+        current = view.current(block)
         started = current.started_ms if current else 0
         finished = current.finished_ms if current else 0
         error = current.error if current else None
