@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -111,7 +110,7 @@ def made_case(folder: Path, dates: int, bands: int, size: int) -> dict[str, Any]
 def real_case(folder: Path) -> dict[str, Any]:
     """The Bolzano scenes onto 20 m pixels of EPSG:3035, one tile over their extent."""
     names = {"blue": "B02", "green": "B03", "red": "B04", "nir": "B08", "scl": "SCL"}
-    found = sorted(p for p in folder.iterdir() if p.is_dir())
+    found = sorted(p for p in folder.resolve().iterdir() if p.is_dir())
     with rasterio.open(found[0] / "B02.tif") as file:
         bounds = rasterio.warp.transform_bounds(file.crs, "EPSG:3035", *file.bounds)
     scenes = [
@@ -340,7 +339,9 @@ def child(way: str, case: dict[str, Any], workers: int) -> None:
             pass
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         size = out.stat().st_size
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(json.dumps({"wall": wall, "cpu": cpu, "peak": peak, "size": size / 1e6}))
 
 

@@ -77,7 +77,7 @@ def pairs(draw):
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(pairs())
 def test_any_pair_of_grids(pair):
     target, source = pair

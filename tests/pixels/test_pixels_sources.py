@@ -271,7 +271,7 @@ def test_what_cannot_be_read_fails_by_name(tmp_path, damage, method, compress):
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=6))
 def test_no_damage_to_a_header_leaks_another_error(tmp_path_factory, changes):
     folder = tmp_path_factory.getbasetemp() / "damage"
