@@ -20,10 +20,12 @@ from . import (
     commands_convert,
     commands_delivery,
     commands_demo,
+    commands_jobs,
     commands_orders,
     commands_server,
     commands_status,
     commands_tasks,
+    commands_view,
     commands_watch,
 )
 from .common import State
@@ -88,6 +90,8 @@ for _module in (
     commands_convert,
     commands_demo,
     commands_server,
+    commands_jobs,
+    commands_view,
     commands_console,
     commands_auth,
 ):

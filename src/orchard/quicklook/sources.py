@@ -38,8 +38,8 @@ def open_stack(source: str | Path | xr.Dataset, bands: Sequence[str]) -> Iterato
     Parameters
     ----------
     source : path or xarray.Dataset
-        A NetCDF file, a Zarr folder, a GeoTIFF of a pre-ARD image or its metadata (JSON), or an
-        open cube, which stays open.
+        A NetCDF file, a Zarr folder, a folder of GeoTIFFs (``.cog``), a GeoTIFF of a pre-ARD image
+        or its metadata (JSON), or an open cube, which stays open.
     bands : sequence of str
         Which bands.
 
@@ -61,6 +61,11 @@ def open_stack(source: str | Path | xr.Dataset, bands: Sequence[str]) -> Iterato
             raise NotFoundError(f"there is no {path} to make quicklooks of", key=str(path))
         if path.suffix in {".tif", ".json"}:
             yield stack.enter_context(_open_preard(path, bands))
+        elif path.suffix == ".cog":
+            from orchard.ard import open_ard
+
+            cube = stack.enter_context(open_ard(path))
+            yield CubeStack(cube, bands, name=path.stem)
         else:
             yield stack.enter_context(_open_cube(path, bands))
 
