@@ -92,13 +92,7 @@ def _stored(plane: NDArray[np.uint8]) -> list[Any]:
     view = plane.data
     for start in range(0, len(view), _STORED):
         part = view[start : start + _STORED]
-        length = len(part)
-        parts += [
-            b"\0",
-            length.to_bytes(2, "little"),
-            (length ^ _STORED).to_bytes(2, "little"),
-            part,
-        ]
+        parts += [struct.pack("<BHH", 0, len(part), len(part) ^ _STORED), part]
     return parts
 
 
