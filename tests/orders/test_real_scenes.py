@@ -243,5 +243,5 @@ def test_the_command_line_gives_the_same_cubes(bolzano, tmp_path, scenes, user_c
     ours, theirs = _cubes(made), _cubes(tmp_path / "cubes")
     assert ours.keys() == theirs.keys()
     for key, cube in ours.items():
-        for variable in cube.variables:
+        for variable in cube.variables.keys() - {"provenance"}:  # it tells times and folders
             np.testing.assert_array_equal(cube[variable].values, theirs[key][variable].values)

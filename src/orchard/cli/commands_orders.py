@@ -44,7 +44,7 @@ def plan(state: State, wanted: OrderOptions, as_json: bool) -> None:
     click.echo(f"  Tasks     {len(order.plans):,} ({order.n_empty:,} of them empty)")
     click.echo(f"  Scenes    {order.n_scenes:,}")
     click.echo(f"  Dates     {order.n_acquisitions:,} over all tasks")
-    click.echo(f"  Pixels    {order.n_pixels:,}")
+    click.echo(f"  Pixels    {order.n_pixels:,} over all bands and dates")
     click.echo(f"  Bytes     {order.n_bytes:,} ({_size(order.n_bytes)}) before compression")
     for task in order.plans if state.verbose else ():
         click.echo(f"  {task.request.name}: {len(task.acquisitions)} dates")
@@ -144,6 +144,8 @@ def run(
     """
     tracker = _tracker(state, executor)
     wanted = list(names) or [name for name in tracker.list() if not tracker.read(name).ended]
+    if not wanted:
+        state.say(f"Every order in {tracker.store.url} has ended")
     return work(state, tracker, wanted, timeout)
 
 

@@ -24,14 +24,20 @@ def status() -> None:
 
 @status.command("list", epilog=example('orchard status list "TRACKING_*2023*"'))
 @click.argument("pattern", required=False)
+@click.option("--long", "-l", "long_", is_flag=True, help="With the states of their tasks.")
 @click.pass_obj
-def status_list(state: State, pattern: str | None) -> None:
+def status_list(state: State, pattern: str | None, long_: bool) -> None:
     """List the tracked orders.
 
     All of them, or those whose name holds (or, with * and ?, matches) PATTERN.
     """
-    for name in state.config().get_tracker().list(pattern):
-        click.echo(name)
+    tracker = state.config().get_tracker()
+    for name in tracker.list(pattern):
+        if long_:
+            states = tracker.read(name).states
+            click.echo(f"{name}: {', '.join(f'{n} {s}' for s, n in sorted(states.items()))}")
+        else:
+            click.echo(name)
 
 
 @status.command(

@@ -55,11 +55,16 @@ def status_watch(state: State, names: tuple[str, ...], all_: bool, interval: flo
     return PARTLY if any(snapshot.failures for snapshot in snapshots) else 0
 
 
+def _echo(snapshots: Sequence[Snapshot]) -> None:
+    for snapshot in snapshots:
+        click.echo(_line(snapshot))
+
+
 @contextlib.contextmanager
 def _shown() -> Iterator[Callable[[Sequence[Snapshot]], None]]:
     """Give what shows a look: in place on a terminal, else line by line."""
     if not sys.stdout.isatty():
-        yield lambda snapshots: [click.echo(_line(snapshot)) for snapshot in snapshots] and None
+        yield _echo
         return
     from rich.live import Live
 

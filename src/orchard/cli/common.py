@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,11 @@ class State:
         from orchard.config import has_config
 
         return self.config() if has_config(self.config_file) else None
+
+    def command(self, *words: str) -> str:
+        """Return a command line as it must be typed here, on the same configuration."""
+        file = ["-C", self.config_file] if self.config_file else []
+        return shlex.join(["orchard", *file, *words])
 
     def say(self, text: str) -> None:
         """Tell what is going on, on the error stream: results alone go to the output."""

@@ -119,7 +119,7 @@ _OPTIONS = (
         "--period-freq",
         "freq",
         metavar="OFFSET",
-        help="Split the period: a pandas offset, as MS, QS, YS, 16D.",
+        help="Split the period: a pandas offset, as MS, SMS (1st and 15th), QS, YS, 16D.",
     ),
     click.option(
         "--date_format",

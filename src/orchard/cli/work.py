@@ -26,7 +26,8 @@ def work(state: State, tracker: Tracker, names: Sequence[str], timeout: float | 
             with state.progress(name, total) as callback:
                 info = tracker.wait(name, timeout, callback)
         except KeyboardInterrupt:
-            click.echo(f"Interrupted: nothing is lost. Go on with: orchard run {name}", err=True)
+            again = state.command("run", name)
+            click.echo(f"Interrupted: nothing is lost. Go on with: {again}", err=True)
             return INTERRUPTED
         code = max(code, tell(state, info))
     return code

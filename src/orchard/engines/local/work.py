@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from orchard.checksums import crc32_of
 from orchard.grid import Tile
 from orchard.tracking import FileInfo
 
@@ -111,4 +112,4 @@ def make_shard(job: ShardJob, cancelled: Callable[[], bool]) -> FileInfo:
         if cancelled():
             raise ShardCancelledError("cancelled before the shard was stored")
         info = job.store.put(job.key, path, if_absent=job.replaces is None, if_match=job.replaces)
-    return FileInfo(name=name, size=info.size, md5=info.md5)
+        return FileInfo(name=name, size=info.size, md5=info.md5, crc32=crc32_of(path))
