@@ -263,6 +263,23 @@ def test_stopping_gives_back_what_is_being_made(platform, tiles):
     assert not any(thread.is_alive() for thread in runner._threads)
 
 
+def test_stopping_in_the_middle_gives_back_and_the_next_goes_on(platform, tiles, working):
+    """More tasks than are made at a time: a task a week."""
+    wanted = {**order(tiles[:2], period_freq="W"), "collections": ["LANDSAT/LC08/C02/T1_L2"]}
+    _, views, count = platform.submit("local", Workflow(), wanted)
+    open_ = [view.id for view in views if view.status.state is not State.EMPTY]
+    assert count > len(open_) > 4
+    runner = Workshop(platform)
+    runner.start()
+    while all(platform.job("local", job).status.state is State.READY for job in open_):
+        threading.Event().wait(0.01)
+    runner.stop()
+    states = {platform.job("local", job).status.state for job in open_}
+    assert states <= {State.READY, State.COMPLETED}
+    working(platform)
+    assert {ended(platform, job).state for job in open_} == {"SUCCEEDED"}
+
+
 def test_a_platform_without_engine_shows_what_there_is(config, tiles, tmp_path, archive, caplog):
     _name, _ = config.get_tracker().submit(
         "LANDSAT/LC08/C02/T1_L2", tiles[2:], "2023-04-01", "2023-08-01"
