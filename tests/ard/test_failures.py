@@ -250,7 +250,7 @@ def test_an_interrupt_leaves_nothing(folder):
 
 # Killing ------------------------------------------------------------------------------------------
 
-KILLS = int(os.environ.get("ORCHARD_KILLS", "9"))
+KILLS = int(os.environ.get("ORCHARD_KILLS", "6"))
 
 #: Forks a process for each conversion it is asked for, so that only the first pays for the imports.
 SERVER = """
