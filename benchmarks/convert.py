@@ -135,7 +135,7 @@ def real(folder: Path) -> None:
     import rasterio
 
     scenes = sorted(path for path in (SHARED / "s2-bolzano").iterdir() if path.is_dir())
-    names = ("blue", "green", "red", "nir", "scl")
+    names = ("B02", "B03", "B04", "B08", "SCL")
     stack = []
     for scene in scenes:
         for name in names:

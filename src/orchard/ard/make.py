@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -336,14 +337,17 @@ def _write(
         sources=[source.pixels for source in sources],
         bands=[_numbers(plan.bands, source.metadata) for source in sources],
         encoder=writer.encoder,
+        # A writer cannot follow a worker into another process.
+        accept=None if settings.executor == "processes" else _one_at_a_time(writer.accept),
     )
     windows = list(units(plan.tile.size, plan.unit))
     clear = np.zeros(len(plan.steps), np.int64)
     valid = np.zeros(len(plan.steps), np.int64)
-    with rasterio.Env(GDAL_CACHEMAX=_cache_size(plan, sources, settings.workers)):
-        for result in run_units(
-            worker, windows, executor=settings.executor, workers=settings.workers
-        ):
+    results = run_units(worker, windows, executor=settings.executor, workers=settings.workers)
+    cache = _cache_size(plan, sources, settings.workers)
+    # Closed, so that no worker is left when the file is.
+    with rasterio.Env(GDAL_CACHEMAX=cache), closing(results):
+        for result in results:
             for payload in result.payloads:
                 writer.accept(payload)
             clear += result.clear
@@ -353,6 +357,16 @@ def _write(
     counted = measured(plan, clear, valid)
     writer.finish(counted)
     return counted
+
+
+def _one_at_a_time(accept: Callable[[Any], None]) -> Callable[[Any], None]:
+    lock = threading.Lock()
+
+    def accept_one(payload: Any) -> None:
+        with lock:
+            accept(payload)
+
+    return accept_one
 
 
 def _numbers(bands: Sequence[BandPlan], metadata: ImageMetadata) -> tuple[int | None, ...]:
@@ -368,7 +382,7 @@ def _cache_size(plan: CubePlan, sources: Sequence[_Source], workers: int) -> int
         * np.dtype(plan.dtype).itemsize
         for s in sources
     )
-    wanted = 2 * workers * column
+    wanted = (workers + 1) * column
     return max(wanted, _CACHE // 4) if wanted <= _CACHE else _CACHE_OFF
 
 

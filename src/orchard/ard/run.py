@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from orchard.errors import InputError, OrchardError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from orchard.preard import Window
 
@@ -41,7 +41,7 @@ def _call_worker(window: Window) -> UnitResult:
 
 def run_units(
     worker: UnitWorker, windows: Iterable[Window], *, executor: str, workers: int
-) -> Iterator[UnitResult]:
+) -> Generator[UnitResult]:
     """Work on all windows and give the results, in order.
 
     No more than ``workers + 1`` units are in memory at any time: a new one is begun only when the

@@ -12,7 +12,7 @@ from orchard.preard import Window
 from .plan import CLEAR, FLAG, BandPlan, CubePlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -67,7 +67,15 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitResult:
-    """What became of a unit: for the writer, and per step the pixels that are clear and valid."""
+    """What became of a unit.
+
+    Attributes
+    ----------
+    payloads : list
+        For the writer, where the worker has not handed them over itself.
+    clear, valid : array
+        Number of pixels per step.
+    """
 
     payloads: list[Any]
     clear: NDArray[np.int64]
@@ -95,12 +103,16 @@ class UnitWorker:
     bands : sequence of tuple of (int or None)
         For each source, the number of each band of the cube in it; None where it has not got it.
     encoder : Encoder
+    accept : callable, optional
+        Takes what the encoder gives, at once: a unit is never in memory as a whole. Without it, as
+        in another process, the payloads come with the result.
     """
 
     plan: CubePlan
     sources: Sequence[PixelSource]
     bands: Sequence[tuple[int | None, ...]]
     encoder: Encoder
+    accept: Callable[[Any], None] | None = None
     _index: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -220,15 +232,27 @@ class UnitWorker:
             if band.name == self.plan.reference:
                 result.valid[span] += self._count_valid(pixels)
             stored = self._pixels(band, pixels, usable)
-            result.payloads.append(self.encoder.encode(band.name, block.span, window, stored))
+            self._store(band.name, block.span, window, stored, result)
         if block.bands[0] is not self.plan.bands[0]:
             return
         for name, mask in block.masks.items():
             if name == CLEAR:
                 result.clear[span] += mask.sum(axis=(1, 2))
-            result.payloads.append(
-                self.encoder.encode(name, block.span, window, mask.view(np.int8))
-            )
+            self._store(name, block.span, window, mask.view(np.int8), result)
+
+    def _store(
+        self,
+        name: str,
+        span: tuple[int, int],
+        window: Window,
+        data: NDArray[Any],
+        result: UnitResult,
+    ) -> None:
+        payload = self.encoder.encode(name, span, window, data)
+        if self.accept is not None:
+            self.accept(payload)
+        else:
+            result.payloads.append(payload)
 
     def _count_valid(self, pixels: NDArray[Any]) -> NDArray[np.int64]:
         if self.plan.nodata is None:
