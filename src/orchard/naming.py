@@ -130,6 +130,7 @@ class Templates:
         """
         name_of = _Template("name_template", self.name)
         prefix_of = _Template("prefix_template", self.prefix, slashes=True)
+        dated = prefix_of.is_dated
         shared = _order_keys(spec, now)
         seen: dict[tuple[str, str], tuple[str, str, Period]] = {}
         named = []
@@ -139,8 +140,11 @@ class Templates:
             keys = {**shared, "collection": collection.replace("/", "_")}
             for tile, tile_name in tiles:
                 keys["tile"] = tile_name
+                prefix = None
                 for period, keys["date_start"], keys["date_end"] in stamps:
-                    name, prefix = name_of.fill(keys), prefix_of.fill(keys)
+                    name = name_of.fill(keys)
+                    if prefix is None or dated:
+                        prefix = prefix_of.fill(keys)
                     this = (collection, tile_name, period)
                     other = seen.setdefault((prefix, name), this)
                     if other is not this:
@@ -172,6 +176,9 @@ def _clash(
         f"name_template gives the name {name!r} to two tasks: add {' and '.join(missing)} to it "
         "or to prefix_template"
     )
+
+
+_DATES = frozenset({"date_start", "date_end"})
 
 
 class _NamedOnly(string.Formatter):
@@ -215,6 +222,11 @@ class _Template:
             self._fields = [_Field.of(*part) for part in _FORMATTER.parse(text)]
         except ValueError as error:
             raise self._unfit(error) from None
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the dates of a task are in it, as far as can be told."""
+        return any(field.nested or field.key in _DATES for field in self._fields)
 
     def fill(self, keys: Mapping[str, Any]) -> str:
         """Return a name, checked.

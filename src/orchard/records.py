@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from .collecting import not_collecting
 from .documents import encode
 from .errors import ConflictError, InputError, MetadataError, NotFoundError, OrderNotFoundError
 from .tracking import FAILED_STATES, State, TaskStatus, TrackingInfo, can_become
@@ -32,6 +33,7 @@ __all__ = ["PART", "Record", "Records", "is_news", "read_json"]
 PART = 1000
 """Tasks in one part; a record of no more tasks is one document."""
 
+_STATES = {str(state): state for state in State}  # faster than State(…), for many tasks
 _THREADS = 8
 _TRIES = 100
 
@@ -98,6 +100,7 @@ class Records:
             ) from None
         return read_json(data, key), stored.etag
 
+    @not_collecting()
     def read(self, name: str) -> Record:
         """Read a record.
 
@@ -135,7 +138,7 @@ class Records:
         with ThreadPoolExecutor(_THREADS) as pool:
             return list(pool.map(read, range(-(-parts["tasks"] // parts["size"]))))
 
-    def create(self, document: Mapping[str, Any]) -> None:
+    def create(self, document: Mapping[str, Any]) -> Record:
         """Write the record of a new order.
 
         Raises
@@ -144,26 +147,30 @@ class Records:
             There is one of this name.
         """
         key, orders = self.key(document["tracking"]["name"]), document["orders"]
+        info = TrackingInfo(document)
         if len(orders) <= PART:
-            self.store.put(key, encode(document), if_absent=True)
-            return
+            stored = self.store.put(key, encode(document), if_absent=True)
+            sheet = _Sheet(key=key, etag=stored.etag, first=0, orders=orders)
+            return Record(store=self.store, info=info, sheets=(sheet,), in_parts=False)
         folder = f"{key.removesuffix('.json')}.tasks/{document['tracking']['key']}"
         head = {k: v for k, v in document.items() if k not in ("orders", "metadata")}
         head["parts"] = {"folder": folder, "size": PART, "tasks": len(orders)}
 
-        def put(number: int) -> None:
-            data = encode({"orders": orders[number * PART : (number + 1) * PART]})
-            self._put_part(_part_key(folder, number), data, key)
+        def put(number: int) -> _Sheet:
+            some = orders[number * PART : (number + 1) * PART]
+            part = _part_key(folder, number)
+            etag = self._put_part(part, _encoded_part(some), key)
+            return _Sheet(key=part, etag=etag, first=number * PART, orders=some)
 
         # The parts first: whoever finds the document finds all of it.
         with ThreadPoolExecutor(_THREADS) as pool:
-            for _ in pool.map(put, range(-(-len(orders) // PART))):
-                pass
+            sheets = tuple(pool.map(put, range(-(-len(orders) // PART))))
         self.store.put(key, encode(head), if_absent=True)
+        return Record(store=self.store, info=info, sheets=sheets, in_parts=True)
 
-    def _put_part(self, part: str, data: bytes, key: str) -> None:
+    def _put_part(self, part: str, data: bytes, key: str) -> str | None:
         try:
-            self.store.put(part, data, if_absent=True)
+            return self.store.put(part, data, if_absent=True).etag
         except ConflictError:
             # Left by an interrupted submit of the same order, or just written by another one:
             # that has a document then, or is about to, and its part is as good as ours.
@@ -171,9 +178,8 @@ class Records:
                 self.store.get(key)
             except NotFoundError:
                 etag = self.store.get(part)[1].etag
-                self.store.put(part, data, if_match=etag)
-            else:
-                raise
+                return self.store.put(part, data, if_match=etag).etag
+            raise
 
     def delete(self, name: str) -> None:
         """Delete a record: its parts, then the document, so that it can be repeated."""
@@ -246,14 +252,14 @@ class Record:
             orders = list(sheet.orders)
             for position, status in statuses.items():
                 order = orders[position - sheet.first]
-                if is_news(order["status"], status):
-                    orders[position - sheet.first] = {
-                        **order,
-                        "status": self._located(order, status).to_dict(),
-                    }
-            document = {"orders": orders} if self.in_parts else {**self.info, "orders": orders}
+                if attempt == 0 or is_news(order["status"], status):
+                    as_json = self._located(order, status).to_dict()
+                    orders[position - sheet.first] = {**order, "status": as_json}
+            data = (
+                _encoded_part(orders) if self.in_parts else encode({**self.info, "orders": orders})
+            )
             try:
-                info = self.store.put(sheet.key, encode(document), if_match=sheet.etag)
+                info = self.store.put(sheet.key, data, if_match=sheet.etag)
             except ConflictError:
                 time.sleep(min(0.01 * attempt, 0.5))
                 sheet = _read_sheet(self.store, sheet.key, sheet.first)
@@ -274,7 +280,7 @@ class Record:
 
 def is_news(old: Mapping[str, Any], new: TaskStatus) -> bool:
     """Whether a status may be recorded in place of another (as JSON); an older one may not."""
-    before, after = State(old["state"]), new.state
+    before, after = _STATES[old["state"]], new.state
     age = new.update_timestamp_ms - int(old.get("update_timestamp_ms") or 0)
     if before is after:
         if age == 0 and new.attempt == old.get("attempt"):
@@ -319,6 +325,11 @@ def _read_sheet(store: Store, key: str, first: int) -> _Sheet:
 
 def _digest(etags: list[str]) -> str:
     return hashlib.blake2b("\n".join(sorted(etags)).encode(), digest_size=12).hexdigest()
+
+
+def _encoded_part(orders: list[dict[str, Any]]) -> bytes:
+    """Write orders without indents, as nobody reads a thousand of them."""
+    return orjson.dumps({"orders": orders})
 
 
 def _part_key(folder: str, number: int) -> str:

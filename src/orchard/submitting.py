@@ -10,7 +10,7 @@ from .documents import encode, image_document, order_key, tracking_document
 from .engines import Engine, Publishes, Task
 from .errors import ConflictError, InputError, OrderExistsError, OrderNotFoundError
 from .orders import Templates, parse_time
-from .records import Records, read_json
+from .records import Record, Records, read_json
 from .tracking import State, TaskStatus, TrackingInfo
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .grid import TileGrid
     from .ordering import OrderPlan
+    from .orders import TaskRequest
     from .stores import Store
 
 __all__ = ["Submitter"]
@@ -48,11 +49,11 @@ class Submitter:
     templates: Templates
     grid: TileGrid
 
-    def record(self, order: OrderPlan, save_empty: bool, priority: int) -> str:
-        """Write down what will be done, before any of it is; return the order's name."""
+    def record(self, order: OrderPlan, save_empty: bool, priority: int) -> Record:
+        """Write down what will be done, before any of it is; or return what is written already."""
         known, left = self._same_order(order)
         if known is not None:
-            return known
+            return self.records.read(known)
         document = tracking_document(
             order.spec,
             order.plans,
@@ -68,16 +69,16 @@ class Submitter:
             priority=priority,
         )
         try:
-            self.records.create(document)
+            record = self.records.create(document)
         except ConflictError:
             # Somebody submitted under this name since we looked.
             known, _ = self._same_order(order)
             if known is None:
                 raise
-            return known
+            return self.records.read(known)
         for key in left:
             self.store.delete(key)
-        return order.name
+        return record
 
     def _same_order(self, order: OrderPlan) -> tuple[str | None, list[str]]:
         """Return the name under which this very order is already there; else what is in its way.
@@ -143,9 +144,8 @@ class Submitter:
                     data = read_json(self.store.get(info.key)[0], info.key)
                     yield name, str((data.get("order") or {}).get("name") or ""), info.key
 
-    def start(self, name: str, order: OrderPlan) -> None:
+    def start(self, record: Record, order: OrderPlan) -> None:
         """Start what has not been started, and record it; may be repeated."""
-        record = self.records.read(name)
         document = self._documents(record.info, order)
         self._put_metadata(record.info, order, document)
         statuses: dict[int, TaskStatus] = {}
@@ -163,7 +163,7 @@ class Submitter:
             tasks = [
                 Task(
                     key=order.keys[position],
-                    order=name,
+                    order=record.info.name,
                     plan=order.plans[position],
                     collection=order.collections[order.plans[position].request.collection],
                     export=self.export,
@@ -201,13 +201,17 @@ class Submitter:
         self, info: TrackingInfo, order: OrderPlan, document: Callable[[int], dict[str, Any]]
     ) -> None:
         """Write the image metadata that the record lists and that the engine does not write."""
-        listed = set(info["metadata"])
         published = isinstance(self.engine, Publishes)
+        wanted = [
+            position
+            for position, plan in enumerate(order.plans)
+            if not (published and plan.acquisitions)
+        ]
+        listed = set(info["metadata"]) if wanted else set()
         keys = {
             position: key
-            for position, plan in enumerate(order.plans)
-            if (key := f"{plan.request.prefix}/{plan.request.name}.json") in listed
-            and not (published and plan.acquisitions)
+            for position in wanted
+            if (key := _metadata_key(order.plans[position].request)) in listed
         }
 
         def put(position: int) -> None:
@@ -216,3 +220,8 @@ class Submitter:
         with ThreadPoolExecutor(_WRITERS) as pool:
             for _ in pool.map(put, keys):
                 pass
+
+
+def _metadata_key(request: TaskRequest) -> str:
+    """Return where the image metadata of a task is."""
+    return f"{request.prefix}/{request.name}.json"

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from . import delivery
+from .collecting import not_collecting
 from .documents import order_key
 from .engines import Changes, Engine, Forgets, Notes, Retries, Works
 from .errors import (
@@ -121,6 +122,7 @@ class Tracker:
 
     # Ordering
 
+    @not_collecting()
     def plan(
         self,
         collections: str | Sequence[str],
@@ -138,6 +140,7 @@ class Tracker:
         order = (collections, tile_indices, period_start, period_end, period_freq)
         return self._plan(order, datetime.now(UTC), callback)
 
+    @not_collecting()
     def submit(
         self,
         collections: str | Sequence[str],
@@ -193,9 +196,9 @@ class Tracker:
                 f"no image was found for any of the {len(order.plans)} tasks: check the "
                 "collections, tiles, period and filters"
             )
-        name = self._submitter.record(order, save_empty_metadata, priority)
-        self._submitter.start(name, order)
-        return name, self.records.key(name)
+        record = self._submitter.record(order, save_empty_metadata, priority)
+        self._submitter.start(record, order)
+        return record.info.name, self.records.key(record.info.name)
 
     @property
     def _submitter(self) -> Submitter:
@@ -229,7 +232,8 @@ class Tracker:
         OrderError
             When the order cannot be planned as it was: the configuration has changed since.
         """
-        info = self.read(name)
+        record = self.records.read(name)
+        info = record.info
         if State.UNSUBMITTED not in info.states:
             return
         submission = info["submission"]
@@ -246,7 +250,7 @@ class Tracker:
                 f"order {name!r} was interrupted while it was submitted, and the configuration has "
                 "changed since: restore it, or clean the order and submit anew"
             )
-        self._submitter.start(info.name, order)
+        self._submitter.start(record, order)
 
     # Tracking
 
@@ -281,6 +285,7 @@ class Tracker:
         """
         return self.records.read(name).info
 
+    @not_collecting()
     def update(self, name: str) -> TrackingInfo:
         """Ask the engine how an order's tasks are, record it and return the record."""
         record = self.records.read(name)
@@ -413,6 +418,7 @@ class Tracker:
                 return
             time.sleep(interval)
 
+    @not_collecting()
     def cancel(self, name: str) -> TrackingInfo:
         """Cancel what has not ended: READY tasks at once, RUNNING ones within seconds.
 

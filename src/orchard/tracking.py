@@ -349,10 +349,11 @@ def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
     if "name" not in data["tracking"]:
         raise MetadataError("not a tracking document: 'tracking.name' is missing")
     for position, order in enumerate(data["orders"]):
-        if not (isinstance(order, Mapping) and {"name", "prefix", "status"} <= order.keys()):
+        # dict first: whether something is a Mapping takes long to find out, and they are many.
+        if not (isinstance(order, dict | Mapping) and {"name", "prefix", "status"} <= order.keys()):
             raise MetadataError(f"not a tracking document: 'orders[{position}]' is not a task")
         status = order["status"]
-        if not isinstance(status, Mapping):
+        if not isinstance(status, dict | Mapping):
             raise MetadataError(
                 f"not a tracking document: 'orders[{position}].status' is no object"
             )

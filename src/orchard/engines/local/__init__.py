@@ -16,7 +16,7 @@ from orchard.stores import HasPath
 
 from .executors import Executor
 from .ledger import Entry, Ledger
-from .parts import ImageFiles, Parts
+from .parts import ImageFiles, Parts, difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,18 +127,15 @@ class LocalEngine:
     def start(self, tasks: Sequence[Task], store: Store) -> list[TaskStatus]:
         """Record tasks in the ledger, where `work` finds them."""
         parts = Parts()
-        ledger = self.ledger(store)
-        alike = {task.collection.id: task for task in tasks}
-        shared = {name: self._of_collection(task) for name, task in alike.items()}
-        ledger.add(
-            (self._entry(task, shared[task.collection.id], parts) for task in tasks),
+        first = {task.collection.id: task for task in reversed(tasks)}
+        alike = {name: self._alike(task) for name, task in first.items()}
+        return self.ledger(store).add(
+            (self._entry(task, alike[task.collection.id], parts) for task in tasks),
             parts,
             ImageFiles(store).of_entry,
         )
-        statuses = ledger.statuses([task.key for task in tasks])
-        return [statuses[task.key] for task in tasks]
 
-    def _of_collection(self, task: Task) -> dict[str, Any]:
+    def _alike(self, task: Task) -> dict[str, Any]:
         """Return what the specifications of all tasks of a collection have alike."""
         collection = task.collection
         return {
@@ -149,18 +146,23 @@ class LocalEngine:
             "resampling": self._resampling(collection),
             "creation": self._creation(task.export),
             "file_dimensions": task.export.get("fileDimensions"),
+            "document": task.document,
         }
 
-    def _entry(self, task: Task, shared: Mapping[str, Any], parts: Parts) -> Entry:
-        request = task.plan.request
+    def _entry(self, task: Task, alike: Mapping[str, Any], parts: Parts) -> Entry:
+        request, document = task.plan.request, task.document
+        images = document["image"]["images"]
+        changes = difference(document, {**alike["document"], "tile": document["tile"]})
+        changes.get("image", {}).pop("images", None)
         spec = {
-            **shared,
-            "tile": parts.keep(task.document["tile"]),
+            "alike": parts.keep(alike),
+            "tile": parts.keep(document["tile"]),
             "acquisitions": [
                 [acq.day.isoformat(), [parts.keep(scene.source) for scene in acq.scenes]]
                 for acq in task.plan.acquisitions
             ],
-            "document": parts.keep_of_document(task.document),
+            "images": [[parts.keep(scene) for scene in scenes] for scenes in images],
+            "document": changes,
         }
         return Entry(
             key=task.key,

@@ -7,7 +7,6 @@ their footprints.
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -80,13 +79,6 @@ class Items(Sequence[Item]):
         found = sorted(self._tree.query(area, predicate="intersects"))
         items = (self._items[index] for index in found)
         return [item for item in items if not item.footprint.touches(area)]
-
-    @staticmethod
-    def between(items: Sequence[Item], start: datetime, end: datetime) -> Sequence[Item]:
-        """Return the part of `items` (in time) that lies in ``[start, end)``."""
-        first = bisect.bisect_left(items, start, key=lambda item: item.time)
-        last = bisect.bisect_left(items, end, key=lambda item: item.time)
-        return items[first:last]
 
 
 class Catalog(Protocol):

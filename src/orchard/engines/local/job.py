@@ -10,6 +10,7 @@ from orchard.preard import expected_files
 
 from .amend import amended_document, amended_spec
 from .failures import Failure, Kind
+from .parts import merged
 from .pixels import Creation, ShardCancelledError
 from .publish import publish_metadata
 
@@ -168,12 +169,24 @@ def prepare(job: Job, ledger: Ledger) -> Prepared:
     StoreError
     """
     claim = job.claim
-    whole: Mapping[str, Any] = ledger.spec(claim)
-    document = amended_document(whole["document"], claim.amended)
+    spec, document = specification(ledger.spec(claim))
+    document = amended_document(document, claim.amended)
     is_new = publish_metadata(job.place, document)
     there = {} if is_new and claim.attempt == 1 else job.place.files()
     if not ledger.holds(claim):
         job.stop()
         raise ShardCancelledError("another runner has taken the task over")
-    spec = {key: value for key, value in whole.items() if key != "document"}
     return Prepared(spec=amended_spec(spec, claim.amended), there=there)
+
+
+def specification(recorded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Put together what the ledger keeps in parts: the specification and the image metadata."""
+    spec = {**recorded["alike"], **recorded}
+    changes = recorded["document"]
+    image = {**changes.get("image", {}), "images": recorded["images"]}
+    document = merged(
+        recorded["alike"]["document"], {**changes, "tile": recorded["tile"], "image": image}
+    )
+    for key in ("alike", "document", "images"):
+        del spec[key]
+    return spec, document

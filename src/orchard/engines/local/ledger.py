@@ -22,7 +22,7 @@ from orchard.tracking import State, now_ms
 
 from .lifecycle import OPEN, Step, moves
 from .owners import is_dead
-from .rows import SCHEMA, STATUS, VERSION, Claim, Entry, Event, status_of
+from .rows import SCHEMA, STATUS, VERSION, Claim, Entry, Event, recorded, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -75,6 +75,9 @@ class Ledger:
             weakref.finalize(self, self._db.close)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
+            # 64 MB: keys are random, and their index is to fit in
+            self._db.execute("PRAGMA cache_size = -65536")
+            self._db.execute("PRAGMA wal_autocheckpoint = 10000")  # pages: 40 MB
             with self._write() as db:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version == 0:
@@ -113,7 +116,7 @@ class Ledger:
         entries: Iterable[Entry],
         parts: Mapping[str, bytes],
         files_of: Callable[[Entry], Collection[tuple[str, int | None]]] | None = None,
-    ) -> None:
+    ) -> list[TaskStatus]:
         """Record tasks as READY; one that the same submission has recorded stays as it is.
 
         A task that an earlier submission has left (its order was cleaned without this ledger) is
@@ -126,8 +129,14 @@ class Ledger:
             What their specifications share.
         files_of : callable, optional
             Tells which files, as (name, size), the store has of a task.
+
+        Returns
+        -------
+        list of TaskStatus
+            Of the entries, in their order.
         """
         now = now_ms()
+        statuses: list[TaskStatus] = []
         with self._write() as db:
             for some in _chunks(entries):
                 known = {
@@ -139,12 +148,14 @@ class Ledger:
                 }
                 new = [entry for entry in some if entry.key not in known]
                 db.executemany(_ADD, ((*_columns(entry), now, now) for entry in new))
-                db.executemany(_EVENT, ((entry.key, now, "intent", None) for entry in new))
                 for entry in some:
                     if entry.key in known:
                         _adopt(db, entry, now, files_of)
+                adopted = self.statuses(list(known))
+                statuses += [adopted.get(entry.key) or recorded(entry.key, now) for entry in some]
             # Last: they may be found while the entries are iterated over.
             db.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", parts.items())
+        return statuses
 
     def spec(self, claim: Claim) -> dict[str, Any]:
         """Return the JSON of a claimed task, its shared parts filled in."""
@@ -232,9 +243,12 @@ class Ledger:
             )
 
     def events(self, key: str) -> list[Event]:
-        """Return what happened to a task, in time."""
+        """Return what happened to a task, in time, from its recording (``intent``) on."""
         rows = self._read(
-            "SELECT key, at_ms, event, detail FROM events WHERE key = ? ORDER BY seq", (key,)
+            "SELECT key, created_ms, 'intent', NULL FROM tasks WHERE key = ? UNION ALL "
+            "SELECT * FROM (SELECT key, at_ms, event, detail FROM events WHERE key = ? "
+            "ORDER BY seq)",
+            (key, key),
         )
         return [Event(key=k, at_ms=at, event=event, detail=detail) for k, at, event, detail in rows]
 

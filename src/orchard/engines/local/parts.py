@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .rows import Entry
 
-__all__ = ["ImageFiles", "Parts"]
+__all__ = ["ImageFiles", "Parts", "difference", "merged"]
 
 
 class Parts(dict[str, bytes]):
@@ -38,16 +38,26 @@ class Parts(dict[str, bytes]):
             known = self._known[id(value)] = (value, {"$part": name})
         return known[1]
 
-    def keep_of_document(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep the parts of an image metadata document that others have, too."""
-        image = document["image"]
-        images = [[self.keep(scene) for scene in scenes] for scenes in image["images"]]
-        return {
-            **document,
-            "tile": self.keep(document["tile"]),
-            "collection": self.keep(document["collection"]),
-            "image": {**image, "images": images},
-        }
+
+def difference(value: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a JSON object is not as in another of the same keys; see `merged`."""
+    found: dict[str, Any] = {}
+    for key, own in value.items():
+        theirs = base[key]
+        if own is theirs or own == theirs:
+            continue
+        found[key] = difference(own, theirs) if type(own) is type(theirs) is dict else own
+    return found
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with some of its values, at any depth, in place of others."""
+    return {
+        key: merged(value, changes[key])
+        if key in changes and isinstance(value, dict) and isinstance(changes[key], dict)
+        else changes.get(key, value)
+        for key, value in base.items()
+    }
 
 
 class ImageFiles:

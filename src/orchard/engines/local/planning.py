@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections import defaultdict
 from datetime import date, datetime, timedelta
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from orchard.collections import Collection, StacSource
     from orchard.grid import Tile
-    from orchard.orders import TaskRequest
+    from orchard.orders import Period, TaskRequest
 
     from .catalog import Catalog, Item
 
@@ -60,6 +61,21 @@ def solar_day(time: datetime, longitude: float) -> date:
     return (time + timedelta(hours=longitude / 15)).date()
 
 
+class _Over:
+    """The items over a tile, in time."""
+
+    def __init__(self, tile: Tile, items: list[Item]) -> None:
+        self.tile = tile
+        self.longitude = tile.center_lonlat[0]
+        self._items = items
+        self._times = [item.time for item in items]
+
+    def within(self, period: Period) -> list[Item]:
+        """Return those in ``[start, end)``."""
+        first = bisect.bisect_left(self._times, period.start)
+        return self._items[first : bisect.bisect_left(self._times, period.end, first)]
+
+
 class _Planner:
     """Plans the tasks of one collection."""
 
@@ -68,15 +84,16 @@ class _Planner:
         self.catalog = catalog
         self.source: StacSource = collection.stac_for(catalog.href)
         self._areas: dict[Tile, BaseGeometry] = {}
-        self._over: dict[Tile, list[Item]] = {}
+        # By the id of the tile, as hashing one takes longer; all requests of a tile share it.
+        self._over: dict[int, _Over] = {}
         self._scenes: dict[str, PlannedScene] = {}
         self._predicates: dict[int, Callable[[Mapping[str, Any]], bool]] = {}
 
     def search(self, requests: Sequence[TaskRequest]) -> None:
         """Ask the catalogue once, for all that the requests may need."""
+        for request in {id(request.tile): request for request in requests}.values():
+            self._areas[request.tile] = shape(request.tile.geojson()["geometry"])
         for request in requests:
-            if request.tile not in self._areas:
-                self._areas[request.tile] = shape(request.tile.geojson()["geometry"])
             # Filters that cannot be translated are refused before anything is asked.
             self._predicate(request)
         area = shapely.unary_union(list(self._areas.values()))
@@ -127,13 +144,12 @@ class _Planner:
     def plan(self, request: TaskRequest) -> TaskPlan:
         """Pick, group by solar day and order the scenes of one task."""
         tile, wanted = request.tile, self._predicate(request)
-        if tile not in self._over:
-            self._over[tile] = self.items.over(self._areas[tile])
-        items = Items.between(self._over[tile], request.period.start, request.period.end)
-        longitude = tile.center_lonlat[0]
+        over = self._over.get(id(tile))
+        if over is None:
+            over = self._over[id(tile)] = _Over(tile, self.items.over(self._areas[tile]))
         days = itertools.groupby(
-            (item for item in items if wanted(item.properties)),
-            key=lambda item: solar_day(item.time, longitude),
+            (item for item in over.within(request.period) if wanted(item.properties)),
+            key=lambda item: solar_day(item.time, over.longitude),
         )
         return TaskPlan(
             request=request,

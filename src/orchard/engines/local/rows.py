@@ -12,7 +12,7 @@ from orchard.tracking import FileInfo, State, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SCHEMA", "STATUS", "VERSION", "Claim", "Entry", "Event", "status_of"]
+__all__ = ["SCHEMA", "STATUS", "VERSION", "Claim", "Entry", "Event", "recorded", "status_of"]
 
 VERSION = 1
 
@@ -142,6 +142,11 @@ class Event:
     at_ms: int
     event: str
     detail: str | None
+
+
+def recorded(key: str, now: int) -> TaskStatus:
+    """Return the status of a task that was just recorded."""
+    return TaskStatus(id=key, state=State.READY, creation_timestamp_ms=now, update_timestamp_ms=now)
 
 
 def status_of(row: tuple[Any, ...]) -> TaskStatus:
