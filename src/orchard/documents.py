@@ -98,6 +98,10 @@ def _collection_key(collection: Collection) -> str:
     return _digest([list(collection.bands), collection.model_dump(mode="json", exclude=words)])
 
 
+# Digits as those of Earth Engine's ids, which have no 0, 1, 8 and 9: many times faster than base32.
+_LETTERS = str.maketrans("0189abcdef", "WXYZABCDEF")
+
+
 def _digest(content: Any) -> str:
     try:
         data = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
@@ -106,7 +110,7 @@ def _digest(content: Any) -> str:
             f"the order cannot be written down ({error}): filters and export_image_kwds must be "
             "numbers, text, lists and mappings"
         ) from None
-    return hashlib.blake2b(data, digest_size=12).hexdigest().upper()
+    return hashlib.blake2b(data, digest_size=12).hexdigest().translate(_LETTERS)
 
 
 def _tile_key(tile: Tile) -> str:
