@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1] / "src" / "orchard"
 FLOORS = (
     {"errors"},
     {
-        "_filters_serialised", "checksums", "collecting", "collections", "composite", "documents", "filters",
+        "_filters_serialised", "checksums", "collecting",
+        "collections", "composite", "documents", "filters",
         "grid", "naming", "orders", "preard", "qa", "registry", "sources", "summary", "tracking",
     },
     {"stores", "engines"},
