@@ -422,7 +422,9 @@ def test_the_log_of_calls_holds_no_secret(client, base, caplog):
         client.get(url, headers={"Authorization": "Bearer SECRET"})
         client.get(f"{base}?token=SECRET")
         client.post("/oauth/token", auth=("local", "SECRET"))
-    lines = [r.getMessage() for r in caplog.records if r.name == "orchard.server.access"]
+    logged = [r.getMessage() for r in caplog.records if r.name == "orchard.server.access"]
+    # The call that gave the link may be logged after its answer has come.
+    lines = [line for line in logged if "/downloads/results/" not in line]
     assert len(lines) == 3
     assert "GET /downloads/…/" in lines[0]
     assert " 200 " in lines[0]

@@ -270,7 +270,9 @@ def map_(
     dates: tuple[str, ...],
     aoi: Path | None,
 ) -> None:
-    """Show rasters, cubes or folders on a map: a page that works without a network.
+    """Show rasters, cubes or folders on a map.
+
+    The page works without a network.
 
     SOURCE is a file, a cube, or a folder: of an order's downloads, of a job's results. Every date
     is a layer.
