@@ -123,7 +123,7 @@ def test_an_interrupt_ends_without_a_traceback(tmp_path):
             [*ORCHARD, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True,
             # A suite that runs in the background has SIGINT ignored, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )  # fmt: skip
         server.settimeout(60)
         connection, _ = server.accept()  # it waits for an answer now

@@ -46,7 +46,10 @@ def jobs() -> None:
 @_json
 @click.pass_obj
 def jobs_list(state: State, order: str | None, status: str | None, as_json: bool) -> None:
-    """List the project's jobs: id, status, name; those of the latest order first."""
+    """List the project's jobs: id, status, name.
+
+    Those of the latest order first.
+    """
     with _session(state) as session:
         found = [
             info
@@ -100,7 +103,10 @@ def jobs_logs(state: State, job_id: str, block: str | None) -> None:
 @_jobs
 @click.pass_obj
 def jobs_cancel(state: State, job_ids: tuple[str, ...]) -> None:
-    """Cancel jobs that are pending or running; those that have ended stay as they are."""
+    """Cancel jobs that are pending or running.
+
+    Those that have ended stay as they are.
+    """
     with _session(state) as session:
         for job in [_taken_up(session, job_id) for job_id in job_ids]:
             job.cancel_job()
@@ -125,7 +131,9 @@ def jobs_cancel(state: State, job_ids: tuple[str, ...]) -> None:
 def jobs_download(
     state: State, job_ids: tuple[str, ...], dest: Path | None, block: str | None, archive: bool
 ) -> None:
-    """Download the results of jobs, or of one block of a job; print the files.
+    """Download the results of jobs, or of one block of a job.
+
+    Print the files.
 
     The results of a job are those of its last block. Files of an earlier download are replaced.
     """
@@ -158,7 +166,10 @@ def jobs_download(
 )
 @click.pass_obj
 def jobs_quicklooks(state: State, job_id: str, dest: Path | None) -> None:
-    """Download a job's quicklooks, one an acquisition; print the files."""
+    """Download a job's quicklooks, one an acquisition.
+
+    Print the files.
+    """
     with _session(state) as session, state.progress("Downloading", 1) as callback:
         files = _taken_up(session, job_id).download_quicklooks(dest, callback=callback)
     for file in files:

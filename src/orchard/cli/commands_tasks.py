@@ -92,7 +92,10 @@ def tasks_summary(state: State) -> None:
 @click.option("--order", help="All of this order that have not ended.")
 @click.pass_obj
 def tasks_cancel(state: State, ids: tuple[str, ...], order: str | None) -> None:
-    """Cancel operations by id, or all of an order; those that have ended stay as they are."""
+    """Cancel operations by id, or all of an order.
+
+    Those that have ended stay as they are.
+    """
     if bool(ids) == bool(order):
         raise click.UsageError("name operations, or an --order")
     engine = _engine(state)

@@ -158,7 +158,9 @@ def quicklook(
     dates: tuple[str, ...],
     sheet: Path | None,
 ) -> None:
-    """Make a small PNG for each date of cubes or pre-ARD images; print their paths.
+    """Make a small PNG for each date of cubes or pre-ARD images.
+
+    Print their paths.
 
     SOURCE is a cube, a pre-ARD image (its GeoTIFF or metadata), or a folder of them. All are
     stretched together, so that their pictures compare.
