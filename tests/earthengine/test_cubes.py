@@ -192,7 +192,7 @@ def test_files_are_as_earth_engine_writes_them(
         assert file.block_shapes[0] == (64, 64)
         assert file.descriptions[0] == "2022-06-02_blue"
         tile = bolzano_grid[1, 1]
-        assert file.transform == tile.transform * rasterio.Affine.translation(64, 64)
+        assert file.transform == tile.transform @ rasterio.Affine.translation(64, 64)
 
 
 def test_another_folder_of_the_same_name(world, real_archive, collections, bolzano_grid, tmp_path):

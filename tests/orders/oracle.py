@@ -37,10 +37,10 @@ def positions(tile, scene_file, window) -> tuple[np.ndarray, np.ndarray]:
     cols, rows = np.meshgrid(
         np.arange(col_off, col_off + width) + 0.5, np.arange(row_off, row_off + height) + 0.5
     )
-    x, y = tile.transform * (cols, rows)
+    x, y = tile.transform @ (cols, rows)
     to_source = Transformer.from_crs(tile.crs, scene_file.crs.to_wkt(), always_xy=True)
     sx, sy = to_source.transform(x, y)
-    scol, srow = ~scene_file.transform * (np.asarray(sx), np.asarray(sy))
+    scol, srow = ~scene_file.transform @ (np.asarray(sx), np.asarray(sy))
     return np.asarray(srow), np.asarray(scol)
 
 

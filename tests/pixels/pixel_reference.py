@@ -52,7 +52,7 @@ def project(request, window, source, method, scale):
             with WarpedVRT(
                 src,
                 crs=request.tile.crs.to_wkt(),
-                transform=request.tile.transform * corner,
+                transform=request.tile.transform @ corner,
                 width=window.width,
                 height=window.height,
                 resampling=Resampling[method],
@@ -83,7 +83,7 @@ def positions(request, window, crs, transform):
     """Exact (col, row) in the source of each pixel's centre: two arrays of (y, x)."""
     tile = request.tile
     xs, ys = _projected(tile.crs.to_wkt(), tile.transform, window, crs.to_wkt())
-    cols, rows = ~transform * (xs, ys)
+    cols, rows = ~transform @ (xs, ys)
     if crs.is_geographic:
         # A file may count its longitudes on beyond 180 degrees.
         with np.errstate(invalid="ignore"):

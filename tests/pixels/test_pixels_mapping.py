@@ -33,7 +33,7 @@ def grid_at(crs, lon, lat, res, *, turned=0.0, size=120):
     parsed = pyproj.CRS(crs)
     x, y = pyproj.Transformer.from_crs("EPSG:4326", parsed, always_xy=True).transform(lon, lat)
     res = res / METRES if parsed.is_geographic else res
-    transform = Affine.translation(x, y) * Affine.rotation(turned) * Affine.scale(res, -res)
+    transform = Affine.translation(x, y) @ Affine.rotation(turned) @ Affine.scale(res, -res)
     return Grid(crs=parsed.to_wkt(), transform=transform, height=size, width=size)
 
 

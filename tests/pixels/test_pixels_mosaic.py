@@ -75,7 +75,7 @@ def test_only_blocks_that_contribute_are_read_and_each_once(tmp_path, decoded):
 
 def test_a_tile_that_is_turned_leaves_out_corners(tmp_path, decoded):
     tile = ground("EPSG:5070", 1_700_000, 2_200_000, 30, size=(256, 256))
-    centre = tile.transform * (128, 128)
+    centre = tile.transform @ (128, 128)
     import pyproj
 
     go = pyproj.Transformer.from_crs(tile.crs, "EPSG:32618", always_xy=True)

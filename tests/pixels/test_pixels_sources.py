@@ -158,13 +158,24 @@ def test_shift_clips_but_never_makes_nodata(tmp_path):
 
 
 @pytest.mark.parametrize("transform", [
-    Affine.translation(500_000, 4_501_000) * Affine.rotation(33) * Affine.scale(30, -30),
+    Affine.translation(500_000, 4_501_000) @ Affine.rotation(33) @ Affine.scale(30, -30),
     Affine(30, 0, 500_000, 0, 30, 4_495_000),
     Affine(20, 0, 499_995, 0, -20, 4_501_005),
 ], ids=["rotated", "south up", "finer"])  # fmt: skip
 def test_rotated_flipped_and_finer_scenes(tmp_path, transform):
     path = write_scene(tmp_path / "a.tif", noise((200, 200)), transform=transform)
     check(request(TILE, [scene("a", red=path)]), tmp_path / "x.tif")
+
+
+def test_a_rotated_scene_is_said_once_by_name(tmp_path, caplog):
+    turned = Affine.translation(500_000, 4_501_000) @ Affine.rotation(-33) @ Affine.scale(30, -30)
+    rotated = write_scene(tmp_path / "a.tif", noise((200, 200)), transform=turned)
+    straight = write_scene(tmp_path / "b.tif", noise((200, 200)))
+    scenes = [scene("turned", red=rotated, nir=rotated), scene("plain", red=straight, nir=straight)]
+    with caplog.at_level("INFO", logger="orchard"):
+        write(request(TILE, scenes, bands=("red", "nir")), tmp_path / "x.tif")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["scene turned is stored rotated by -33 degrees"]
 
 
 def test_bands_of_different_pixel_sizes(tmp_path):

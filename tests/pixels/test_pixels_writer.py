@@ -68,7 +68,7 @@ def test_the_file_says_what_it_is(tmp_path, big, monkeypatch):
         assert set(file.dtypes) == {"uint16"}
         assert set(file.nodatavals) == {0}
         assert file.crs == rasterio.crs.CRS.from_wkt(TILE.crs.to_wkt())
-        assert file.transform.almost_equals(TILE.transform * TILE.transform.translation(20, 10))
+        assert file.transform.almost_equals(TILE.transform @ TILE.transform.translation(20, 10))
         assert file.block_shapes == [(64, 64)] * 4
         assert file.interleaving.value == "BAND"
         assert file.overviews(1) == []

@@ -240,10 +240,10 @@ def _whole(source: Any, nodata: float | None) -> Pixels:
 def _positions(grid: Grid, crs: CRS, transform: Affine) -> tuple[NDArray[Any], NDArray[Any]]:
     """Columns and rows of a file under the centres of a grid's pixels."""
     x, y = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
-    xs, ys = grid.transform * (x, y)
+    xs, ys = grid.transform @ (x, y)
     if crs != grid.crs:
         xs, ys = Transformer.from_crs(grid.crs, crs, always_xy=True).transform(xs, ys)
-    cols, rows = ~transform * (xs, ys)
+    cols, rows = ~transform @ (xs, ys)
     cols, rows = np.floor(cols + _EDGE), np.floor(rows + _EDGE)
     nowhere = ~(np.isfinite(cols) & np.isfinite(rows))
     cols[nowhere] = rows[nowhere] = -1

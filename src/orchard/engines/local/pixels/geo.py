@@ -96,10 +96,10 @@ def lattice_of(grid: Grid) -> tuple[Lattice, Place]:
         turn = 2 * math.pi / parse_crs(grid.crs).axis_info[0].unit_conversion_factor / abs(size.a)
         lattice = Lattice(crs=grid.crs, transform=grid.transform, turn=turn)
         return lattice, Place(row=0, col=0, height=grid.height, width=grid.width)
-    col, row = ~size * (grid.transform.c, grid.transform.f)
+    col, row = ~size @ (grid.transform.c, grid.transform.f)
     place = Place(row=round(row), col=round(col), height=grid.height, width=grid.width)
     rest = [round((value - round(value)) / COINCIDE) * COINCIDE for value in (col, row)]
-    return Lattice(crs=grid.crs, transform=size * Affine.translation(*rest), turn=None), place
+    return Lattice(crs=grid.crs, transform=size @ Affine.translation(*rest), turn=None), place
 
 
 def georeference(geo: Mapping[int, Tag]) -> tuple[str, Affine]:

@@ -59,7 +59,7 @@ class Target:
         """The part of the window that is a piece."""
         return Target(
             crs=self.crs,
-            transform=self.transform * Affine.translation(piece.cols.start, piece.rows.start),
+            transform=self.transform @ Affine.translation(piece.cols.start, piece.rows.start),
             height=piece.rows.stop - piece.rows.start,
             width=piece.cols.stop - piece.cols.start,
         )
@@ -115,10 +115,10 @@ def warp(
     """
     out = np.full((target.height, target.width), nodata, frame.dtype)
     lattice = mapping.lattice
-    transform = lattice.transform * Affine.translation(corner[1], corner[0])
+    transform = lattice.transform @ Affine.translation(corner[1], corner[0])
     scales = {"XSCALE": 1 / mapping.shrink[0], "YSCALE": 1 / mapping.shrink[1]}
     for shift in _turns(lattice, corner[1], frame.shape[1]):
-        moved = transform * Affine.translation(shift, 0)
+        moved = transform @ Affine.translation(shift, 0)
         try:
             found = _warp(frame, lattice.crs, moved, target, method, nodata, scales)
         except RasterioError as exc:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 import secrets
 import threading
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from .request import ImageRequest, Scene
 
 __all__ = ["write_shard"]
+
+logger = logging.getLogger(__name__)
 
 # A window of more pixels is worked on in bands of rows, to bound memory.
 AREA_PIXELS = 32 << 20
@@ -122,7 +126,7 @@ def _target(request: ImageRequest, window: Window) -> Target:
     corner = Affine.translation(window.col_off, window.row_off)
     return Target(
         crs=request.tile.crs.to_wkt(),
-        transform=request.tile.transform * corner,
+        transform=request.tile.transform @ corner,
         height=window.height,
         width=window.width,
     )
@@ -207,6 +211,7 @@ class _Area:
         self._files = files
         self._threads = threads
         self._mappings = _Once(self._map, MAPPINGS)
+        self._rotated: set[str] = set()
         self._local = threading.local()
         sources = [s for a in request.acquisitions for x in a.scenes for s in x.bands.values()]
         self._remote = any(s is not None and is_remote(s.href) for s in sources)
@@ -262,7 +267,15 @@ class _Area:
             mapping = self._mappings(lattice)
         except READ_ERRORS as exc:
             raise _scene_error(scene.id, band, source.href, exc) from exc
+        self._tell_rotated(scene.id, raster.grid.transform)
         return Layer(scene=scene.id, source=source, raster=raster, place=place, mapping=mapping)
+
+    def _tell_rotated(self, scene: str, transform: Affine) -> None:
+        """Say once that a scene is not stored north up; it is mapped exactly like any other."""
+        if (transform.b or transform.d) and scene not in self._rotated:
+            self._rotated.add(scene)
+            angle = math.degrees(math.atan2(transform.d, transform.a))
+            logger.info("scene %s is stored rotated by %.6g degrees", scene, angle)
 
     def _map(self, lattice: Lattice) -> Mapping:
         target = self._target
