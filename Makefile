@@ -6,6 +6,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 UV    := $(BIN)/uv
 STAMP := $(VENV)/.installed
+PAGES := src/orchard/report/static/built.txt
 AZURITE := tests/stores/azurite
 UV_VERSION := 0.9.30
 PYTEST_ARGS ?= -n 2 --dist worksteal
@@ -15,7 +16,7 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
-install: $(STAMP) ## make .venv with all that the demo, tests and benchmarks need
+install: $(STAMP) $(PAGES) ## make .venv with all that the demo, tests and benchmarks need
 
 # The stamp is written last: an interrupted install is done again.
 $(STAMP): requirements.lock pyproject.toml
@@ -24,6 +25,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps -e .
 	@touch $@
+
+# The report and the dashboard, where there is npm; without it `orchard report` says what to do.
+$(PAGES): $(shell find web -name node_modules -prune -o -type f -print) | $(STAMP)
+	@$(BIN)/python web/build.py --if-npm && if test -e $@; then touch $@; fi
 
 # The Azure server of the tests, where there is npm; without it those tests are skipped.
 $(AZURITE)/node_modules/.installed: $(AZURITE)/package.json $(AZURITE)/package-lock.json
@@ -56,4 +61,4 @@ lock: ## resolve the dependencies anew into requirements.lock
 		--generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove what make and the tools leave behind
-	rm -rf $(VENV) demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site src/orchard/report/static .pytest_cache .mypy_cache .ruff_cache .hypothesis
