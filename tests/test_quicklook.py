@@ -208,7 +208,8 @@ def test_one_picture_a_date_named_after_cube_and_day(netcdf, tmp_path):
     )
     assert [path.name for path in paths] == [f"LC08_h003v004_{day}.png" for day in DAYS]
     assert sorted(p.name for p in (tmp_path / "a/b").iterdir()) == [p.name for p in paths]
-    assert [item for item, _ in steps] == [path.name for path in paths]
+    assert [item for item, n_steps in steps if n_steps] == [path.name for path in paths]
+    assert {item for item, n_steps in steps if not n_steps} == {"LC08_h003v004"}
     assert sum(n_steps for _, n_steps in steps) == pytest.approx(1)
     with Image.open(paths[0]) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGBA", (WIDTH, HEIGHT))
@@ -323,7 +324,9 @@ def test_batches_change_nothing(netcdf, tmp_path, monkeypatch):
     monkeypatch.setattr(make, "_BUDGET", 1)
     calls = []
     means = blocks_module.block_means
-    monkeypatch.setattr(make, "block_means", lambda *args: calls.append(args[1]) or means(*args))
+    monkeypatch.setattr(
+        make, "block_means", lambda *args, **kw: calls.append(args[1]) or means(*args, **kw)
+    )
     one_by_one = [pixels(path) for path in quicklook(netcdf, tmp_path / "one")]
     assert calls == [[0], [1], [2]] * 2
     np.testing.assert_array_equal(whole, one_by_one)

@@ -12,6 +12,7 @@ from conftest import make_config, order, serving, wait_for
 from orchard.errors import DataError, InputError, OrderNotFoundError
 from orchard.server import workshop as workshop_module
 from orchard.server.app import create_app
+from orchard.server.blocks import BlockStopped
 from orchard.server.platform import Platform
 from orchard.server.records import BlockRecord
 from orchard.server.workflow import Workflow
@@ -222,6 +223,90 @@ def test_cancelling_between_the_blocks(platform, tiles, working):
     platform.tracker.wait(name)
     platform.index.refresh(at_least=True)
     platform.cancel(platform.job("local", job))
+    working(platform)
+    assert ended(platform, job).states == ["CANCELLED", "CANCELLED"]
+
+
+@pytest.fixture
+def interrupting(monkeypatch):
+    """Do something when a block begins; tells how the block took it."""
+    monkeypatch.setattr(workshop_module, "_LOOK", 0)
+    real, said = workshop_module.make_block, []
+
+    def interrupt(wanted, act):
+        def make(block, job, folder):
+            if block == wanted and not said:
+                said.append("begun")
+                act()
+                try:
+                    return real(block, job, folder)
+                except BlockStopped:
+                    said.append("stopped")
+                    raise
+            return real(block, job, folder)
+
+        monkeypatch.setattr(workshop_module, "make_block", make)
+        return said
+
+    return interrupt
+
+
+BLOCKS = ["preard", "ard", "composite", "index"]
+ALL_BLOCKS = {"composite": {"method": "best"}, "index": {"name": "NDVI"}}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_cancelling_ends_the_block_that_is_being_made(
+    platform, tiles, working, interrupting, block
+):
+    name, job = submit(platform, tiles[:1], **ALL_BLOCKS)
+    platform.tracker.wait(name)
+    platform.index.refresh(at_least=True)
+
+    def cancel():
+        platform.cancel(platform.job("local", job))
+        assert platform.job("local", job).state == "CANCELLING"
+
+    said = interrupting(block, cancel)
+    working(platform)
+    view = ended(platform, job)
+    at = BLOCKS.index(block)
+    assert view.states == ["SUCCEEDED"] * at + ["CANCELLED"] * (4 - at)
+    assert said == ["begun", "stopped"]  # inside of the work, not after it
+    assert sorted(p.name for p in (platform.results.folder / job).iterdir()) == sorted(BLOCKS[:at])
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_stopping_gives_back_the_block_that_is_being_made(
+    platform, config, tiles, working, interrupting, block
+):
+    name, job = submit(platform, tiles[:1], **ALL_BLOCKS)
+    platform.tracker.wait(name)
+    runner = Workshop(platform)
+    said = interrupting(block, runner._over.set)
+    runner.start()
+    for thread in runner._threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert said == ["begun", "stopped"]
+    view = platform.job("local", job)
+    assert (view.current(block).state, view.current(block).attempt) == ("PENDING", 0)
+    done = BLOCKS[: BLOCKS.index(block)]
+    assert sorted(p.name for p in (platform.results.folder / job).iterdir()) == sorted(done)
+    working(Platform(config))
+    assert ended(platform, job).states == ["SUCCEEDED"] * 4
+
+
+def test_a_cancelled_block_of_a_dead_runner_is_cancelled_by_the_next(platform, tiles, working):
+    name, job = submit(platform, tiles[:1])
+    platform.tracker.wait(name)
+    platform.index.refresh(at_least=True)
+    view = platform.job("local", job)
+    platform.records.put_block(
+        BlockRecord(job=job, block="preard", order=name, version=view.version, state="RUNNING")
+    )
+    platform.cancel(platform.job("local", job))
+    assert platform.job("local", job).state == "CANCELLING"
     working(platform)
     assert ended(platform, job).states == ["CANCELLED", "CANCELLED"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import date
 
     from numpy.typing import NDArray
@@ -99,7 +99,9 @@ def tiling(top: int, left: int, bottom: int, right: int, step: tuple[int, int]) 
             yield Rect(row, col, min(row + step[0], bottom), min(col + step[1], right))
 
 
-def block_means(stack: Stack, numbers: Sequence[int], factor: int) -> Blocks:
+def block_means(
+    stack: Stack, numbers: Sequence[int], factor: int, *, tick: Callable[[], None] | None = None
+) -> Blocks:
     """Average blocks of ``factor`` x ``factor`` pixels.
 
     Parameters
@@ -110,6 +112,8 @@ def block_means(stack: Stack, numbers: Sequence[int], factor: int) -> Blocks:
         Which acquisitions.
     factor : int
         Side of a block; blocks at the right and the lower edge are what is left over.
+    tick : callable, optional
+        Called before each window is read; it may raise to end the work.
     """
     width, height = stack.size
     shape = (len(numbers), math.ceil(height / factor), math.ceil(width / factor))
@@ -117,6 +121,8 @@ def block_means(stack: Stack, numbers: Sequence[int], factor: int) -> Blocks:
     seen, clear = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     known = True
     for window in stack.windows():
+        if tick is not None:
+            tick()
         part = stack.read(window, numbers)
         if total is None:
             total = np.zeros((shape[0], part.values.shape[1], *shape[1:]), np.float32)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date as Date  # noqa: N812 -- `date` is an argument's name here
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -90,7 +91,8 @@ def quicklook(
         Also write a contact sheet, all pictures on one labelled page, to this PNG file.
     callback : callable, optional
         Called as ``callback(item=file name, n_steps=part)`` after each picture; the parts of each
-        source's pictures add up to 1.
+        source's pictures add up to 1. Before that, while pixels are read, with the name of the
+        source and 0.
 
     Returns
     -------
@@ -116,7 +118,7 @@ def quicklook(
         )
     limits = _fixed_limits(stretch)
     jobs = _only([_plan(one, bands, size, name) for one in _listed(source)], date)
-    reader = _Reader(bands)
+    reader = _Reader(bands, callback)
     limits = limits or _percentile_limits(reader, jobs)
     cells: list[Cell] | None = None if sheet is None else []
     paths = _draw(reader, jobs, limits, Path(dest), cells, callback)
@@ -171,8 +173,9 @@ def _plan(source: Source, bands: Sequence[str], size: int, name: str | None) -> 
 class _Reader:
     """Reads batches of blocks, and keeps as many as there is room for to give them again."""
 
-    def __init__(self, bands: Sequence[str]) -> None:
+    def __init__(self, bands: Sequence[str], callback: Callback | None) -> None:
         self._bands = bands
+        self._callback = callback
         self._kept: dict[tuple[int, int], Blocks] = {}
         self._room = _BUDGET
 
@@ -185,11 +188,16 @@ class _Reader:
                 blocks = self._kept.get(key)
                 if blocks is None:
                     stack = stack or files.enter_context(open_stack(job.source, self._bands))
-                    blocks = block_means(stack, batch, job.factor)
+                    tick = partial(self._tick, job.name)
+                    blocks = block_means(stack, batch, job.factor, tick=tick)
                     if blocks.nbytes <= self._room:
                         self._room -= blocks.nbytes
                         self._kept[key] = blocks
                 yield batch, blocks
+
+    def _tick(self, name: str) -> None:
+        if self._callback is not None:
+            self._callback(item=name, n_steps=0)
 
     def pictures(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, int, Blocks, int]]:
         """Yield each acquisition's job and number, the blocks that hold it, and where in them."""

@@ -26,7 +26,7 @@ from orchard.tracking import TaskStatus, TrackingInfo
 from .workflow import ARD, COMPOSITE, INDEX, PREARD, Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from orchard.config.parts import ArdPart
@@ -35,9 +35,17 @@ if TYPE_CHECKING:
 
     from .results import BlockResult
 
-__all__ = ["BlockJob", "make_block"]
+__all__ = ["BlockJob", "BlockStopped", "make_block"]
 
 _QUICKLOOK_SIZE = 512
+
+
+class BlockStopped(Exception):  # noqa: N818 - no failure: nobody wants the block any more
+    """A block is not to be finished: its job was cancelled, or the platform stops."""
+
+
+def _go_on() -> None:
+    """Let a block be made to its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,8 @@ class BlockJob:
     workflow : Workflow
     done : mapping of str to BlockResult
         Results of the blocks before.
+    check : callable
+        Called again and again while a block is made; raises `BlockStopped` to end it.
     """
 
     job: str
@@ -67,6 +77,11 @@ class BlockJob:
     ard: ArdPart
     workflow: Workflow
     done: Mapping[str, BlockResult]
+    check: Callable[[], None] = _go_on
+
+    def tick(self, **_: object) -> None:
+        """Take the place of the library's callback: each step is an occasion to stop."""
+        self.check()
 
     @property
     def status(self) -> TaskStatus:
@@ -127,6 +142,8 @@ def make_block(block: str, job: BlockJob, folder: Path) -> list[dict[str, Any]]:
     ------
     OrchardError
         When it cannot be made.
+    BlockStopped
+        When it is not to be finished; what is in the folder is worth nothing then.
     """
     makers = {PREARD: _preard, ARD: _ard, COMPOSITE: _composite, INDEX: _index}
     return makers[block](job, folder)
@@ -147,6 +164,7 @@ def _preard(job: BlockJob, folder: Path) -> list[dict[str, Any]]:
             bands=bands,
             size=_QUICKLOOK_SIZE,
             name=job.name,
+            callback=job.tick,
         )
     files = sorted(path.name for path in place.glob("*.tif"))
     uids = _uids(job.name, metadata.acquisitions)
@@ -173,7 +191,8 @@ def _deliver(job: BlockJob, place: Path) -> ImageMetadata:
     """Put a task's image metadata and image files into a folder: as links where that can be."""
     if not isinstance(job.store, HasPath):
         entry = job.info.orders[job.position]
-        delivery.download(TrackingInfo({**job.info, "orders": [entry]}), job.store, place)
+        info = TrackingInfo({**job.info, "orders": [entry]})
+        delivery.download(info, job.store, place, callback=job.tick)
         return ImageMetadata.from_file(place / f"{job.name}.json")
     entry = job.info.orders[job.position]
     task = TaskFiles(
@@ -259,6 +278,7 @@ def _ard(job: BlockJob, folder: Path) -> list[dict[str, Any]]:
         job.ard.format,
         encoding=job.ard.encoding.given,
         executor="threads",
+        callback=job.tick,
     )
     if not cubes:
         raise DataError(f"{job.name} has no acquisitions to make a cube of")
@@ -290,7 +310,7 @@ def _open_cube(job: BlockJob) -> Any:
 
     shown, quality = _bands(job.metadata)
     with open_ard(job.cube) as dataset:
-        yield Cube(dataset, job.tile, shown, quality)
+        yield Cube(dataset, job.tile, shown, quality, check=job.check)
 
 
 def _composite(job: BlockJob, folder: Path) -> list[dict[str, Any]]:
@@ -320,7 +340,7 @@ def _index(job: BlockJob, folder: Path) -> list[dict[str, Any]]:
     about = {"index": wanted.name, "formula": wanted.expression}
     if job.composite is not None:
         path = folder / "files" / f"{job.composite.stem}_{wanted.name}.tif"
-        raster = Raster(path=job.composite, tile=job.tile)
+        raster = Raster(path=job.composite, tile=job.tile, check=job.check)
         index_of_raster(raster, wanted.expression, wanted.name, path)
         return [_feature(job.tile, path.stem, path.name, {**about, **_period(job)})]
     features = []

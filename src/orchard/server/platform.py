@@ -198,7 +198,7 @@ class Platform:
             return None
 
     def cancel(self, view: JobView) -> None:
-        """Cancel a job that has not ended: its task, and the blocks that are not begun."""
+        """Cancel a job that has not ended: its task, or its blocks; one that is being made ends."""
         if view.status.state not in TERMINAL:
             self.tracker.engine.cancel([view.id], self.store)
             self.tracker.update(view.ref.order)
@@ -216,6 +216,7 @@ class Platform:
                             state="CANCELLED",
                         )
                     )
+            self.records.stop_block(view.id)
         self.tell()
 
     # Ordering

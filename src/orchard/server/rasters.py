@@ -16,7 +16,7 @@ from orchard.composite import best_pixel, evaluate, median, rank_acquisitions
 from orchard.errors import DataError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -30,6 +30,10 @@ __all__ = ["Cube", "Raster", "composite", "index_of_cube", "index_of_raster"]
 _BUDGET = 192 * 2**20
 _BLOCK = 512
 _COLOURS = ("red", "green", "blue")
+
+
+def _go_on() -> None:
+    """Let the work be done to its end."""
 
 
 class Source(Protocol):
@@ -53,11 +57,20 @@ class Cube:
     tile : Tile
     bands, quality : sequence of str
         Names of the bands that are numbers, and of those that are bits or classes.
+    check : callable
+        Called before each strip of a band is read; it may raise to end the work.
     """
 
     def __init__(
-        self, dataset: xr.Dataset, tile: Tile, bands: Sequence[str], quality: Sequence[str]
+        self,
+        dataset: xr.Dataset,
+        tile: Tile,
+        bands: Sequence[str],
+        quality: Sequence[str],
+        *,
+        check: Callable[[], None] = _go_on,
     ) -> None:
+        self.check = check
         self.dataset = dataset
         self.tile = tile
         self.quality = list(quality)
@@ -89,6 +102,7 @@ class Cube:
 
     def read(self, band: str, window: Window) -> NDArray[Any]:
         """Read a band in a window, as stored: ``(time, y, x)``."""
+        self.check()
         rows = slice(int(window.row_off), int(window.row_off + window.height))
         return np.asarray(self.dataset[band].isel(y=rows).to_numpy())
 
@@ -128,7 +142,8 @@ class _Date:
 
     def rows(self, bands: Sequence[str]) -> Iterator[tuple[Window, dict[str, NDArray[Any]]]]:
         dataset = self.cube.dataset.isel(time=[self.number])
-        one = Cube(dataset, self.cube.tile, self.cube.bands, self.cube.quality)
+        about = (self.cube.tile, self.cube.bands, self.cube.quality)
+        one = Cube(dataset, *about, check=self.cube.check)
         for window in one.windows(len(bands), 1):
             found = {}
             for band in bands:
@@ -144,6 +159,7 @@ class Raster:
 
     path: Path
     tile: Tile
+    check: Callable[[], None] = _go_on
 
     @property
     def bands(self) -> list[str]:
@@ -159,6 +175,7 @@ class Raster:
                 window = Window(0, top, file.width, min(_BLOCK, file.height - top))
                 found = {}
                 for band in bands:
+                    self.check()
                     number = names.index(band)
                     values = file.read(number + 1, window=window)
                     usable = file.read_masks(number + 1, window=window) != 0

@@ -249,10 +249,28 @@ class Records:
                 found[row[0]][row[1]] = _block(row)
         return found
 
-    def interrupted(self) -> int:
-        """Make blocks that a dead process left running ready to be made again."""
+    def stop_block(self, job: str) -> bool:
+        """Ask for the end of a job's block that is being made; False: there is none.
+
+        Whoever makes it looks here every now and then, be it in another process.
+        """
         with self._write() as db:
-            return db.execute("DELETE FROM blocks WHERE state = 'RUNNING'").rowcount
+            changed = db.execute(
+                "UPDATE blocks SET state = 'CANCELLING' WHERE job = ? AND state = 'RUNNING'", (job,)
+            ).rowcount
+        return bool(changed)
+
+    def interrupted(self) -> int:
+        """Make blocks that a dead process left running ready to be made again.
+
+        Those that were to be cancelled are cancelled. How many there were of both is returned.
+        """
+        with self._write() as db:
+            cancelled = db.execute(
+                "UPDATE blocks SET state = 'CANCELLED', finished_ms = ? WHERE state = 'CANCELLING'",
+                (now_ms(),),
+            ).rowcount
+            return cancelled + db.execute("DELETE FROM blocks WHERE state = 'RUNNING'").rowcount
 
 
 def _project(row: tuple[Any, ...]) -> Project:

@@ -20,7 +20,7 @@ from orchard.engines import Works
 from orchard.errors import InputError, OrchardError, OrderNotFoundError
 from orchard.tracking import TERMINAL, State, now_ms
 
-from .blocks import BlockJob, make_block
+from .blocks import BlockJob, BlockStopped, make_block
 from .records import BlockRecord
 from .workflow import version_of
 
@@ -28,7 +28,7 @@ with contextlib.suppress(ImportError):  # Windows has none: two servers there do
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orchard.tracking import TrackingInfo
 
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 _PAUSE = 1.0
 _REMOTE_PAUSE = 15.0
+_LOOK = 0.5  # seconds between two looks at whether a block is still wanted
 _ATTEMPTS = 3
 _STOPPING = 30.0
 
@@ -86,7 +87,7 @@ class Workshop:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Stop: what the engine is making is given back, a block that is being made is finished."""
+        """Stop: what is being made, image or block, is given back for the next to make."""
         self._over.set()
         self.platform.tell()
         for thread in self._threads:
@@ -276,9 +277,14 @@ class Workshop:
         platform.tell()
         results = platform.results
         folder = results.begin(following.job, following.block)
+        check = self._check(record)
         try:
-            features = make_block(following.block, self._job(following), folder)
+            features = make_block(following.block, self._job(following, check), folder)
+            check()
             results.commit(folder, following.job, following.block, following.version, features)
+        except BlockStopped:
+            results.discard(folder)
+            record = self._stopped(record)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the block's cause
             results.discard(folder)
             record = self._failed(record, error)
@@ -286,6 +292,31 @@ class Workshop:
             record = replace(record, state="SUCCEEDED", finished_ms=now_ms())
         platform.records.put_block(record)
         platform.tell()
+
+    def _check(self, record: BlockRecord) -> Callable[[], None]:
+        """Return what stops a block: that all is over, or that somebody has cancelled it."""
+        looked = time.monotonic()
+
+        def check() -> None:
+            nonlocal looked
+            if self._over.is_set():
+                raise BlockStopped
+            if time.monotonic() - looked >= _LOOK:
+                looked = time.monotonic()
+                if self._is_cancelled(record):
+                    raise BlockStopped
+
+        return check
+
+    def _is_cancelled(self, record: BlockRecord) -> bool:
+        now = self._record_of(record.job, record.block, record.version)
+        return now is not None and now.state in ("CANCELLING", "CANCELLED")
+
+    def _stopped(self, record: BlockRecord) -> BlockRecord:
+        """Record a block as cancelled, or give it back as if it had never been begun."""
+        if self._is_cancelled(record):
+            return replace(record, state="CANCELLED", finished_ms=now_ms())
+        return replace(record, state="PENDING", attempt=record.attempt - 1, started_ms=0)
 
     @staticmethod
     def _failed(record: BlockRecord, error: Exception) -> BlockRecord:
@@ -300,7 +331,7 @@ class Workshop:
             error=str(error) if known else f"{type(error).__name__}: {error}",
         )
 
-    def _job(self, following: _Next) -> BlockJob:
+    def _job(self, following: _Next, check: Callable[[], None]) -> BlockJob:
         platform, done = self.platform, {}
         for block in following.workflow.blocks:
             found = platform.results.find(following.job, block, following.version)
@@ -315,6 +346,7 @@ class Workshop:
             ard=platform.config.ard,
             workflow=following.workflow,
             done=done,
+            check=check,
         )
 
     # Both
