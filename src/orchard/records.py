@@ -124,6 +124,36 @@ class Records:
             raise MetadataError(f"{key}: {error}") from None
         return Record(store=self.store, info=info, sheets=tuple(sheets), in_parts=parts is not None)
 
+    @not_collecting()
+    def reread(self, record: Record) -> Record:
+        """Read a record again: of an order in parts, those parts that have changed since.
+
+        What has not changed are the very same objects as before.
+
+        Raises
+        ------
+        OrderNotFoundError
+        MetadataError
+        """
+        name = record.info.name
+        folder = f"{self.key(name).removesuffix('.json')}.tasks"
+        there = {info.key: info.etag for info in self.store.list(folder)} if record.in_parts else {}
+        if not there or there.keys() != {sheet.key for sheet in record.sheets}:
+            return self.read(name)  # made anew, or small
+
+        def again(sheet: _Sheet) -> _Sheet:
+            if sheet.etag is not None and there[sheet.key] == sheet.etag:
+                return sheet
+            return _read_sheet(self.store, sheet.key, sheet.first)
+
+        try:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                sheets = tuple(pool.map(again, record.sheets))
+        except NotFoundError:
+            return self.read(name)
+        orders = [order for sheet in sheets for order in sheet.orders]
+        return replace(record, info=TrackingInfo({**record.info, "orders": orders}), sheets=sheets)
+
     def _sheets(self, parts: Mapping[str, Any], key: str) -> list[_Sheet]:
         def read(number: int) -> _Sheet:
             part = _part_key(parts["folder"], number)

@@ -460,7 +460,7 @@ def test_the_page_of_calls_needs_no_network(client):
     assert "http://" not in page.replace("http://127", "")
     assert "https://" not in page
     assert "<script" not in page
-    assert client.get("/", follow_redirects=True).text == page
+    assert client.get("/docs").headers["content-type"].startswith("text/html")
     assert client.get("/openapi.json").json()["info"]["title"] == "Orchard"
 
 

@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING
 
 import anyio
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 
 import orchard
 from orchard.config import Config, has_config, load_config
 
-from .api import downloads, errors, events, jobs, outputs, page, tokens
+from .api import (
+    dashboard,
+    downloads,
+    errors,
+    events,
+    jobs,
+    live,
+    outputs,
+    page,
+    sessions,
+    stream,
+    tokens,
+)
 from .middleware import Around
 from .platform import Platform, state_folder
 from .workshop import Workshop
@@ -104,10 +115,20 @@ def create_app(
     )
     app.state.platform = platform
     app.state.ending = ending
-    for module in (tokens, jobs, outputs, downloads, events, page):
+    for module in (
+        tokens,
+        jobs,
+        outputs,
+        downloads,
+        events,
+        page,
+        sessions,
+        dashboard,
+        live,
+        stream,
+    ):
         app.include_router(module.router)
     errors.add_handlers(app)
-    app.add_api_route("/", _home, include_in_schema=False)
     app.add_middleware(Around, is_open=lambda: platform.is_open)
     return app
 
@@ -116,7 +137,3 @@ def _default_config() -> Config:
     """Return the configuration of a process whose user has none: no order yet, and no engine."""
     store = state_folder() / "preard"
     return Config({"tile_grid": "LANDSAT_ARD_CU", "store": str(store)})
-
-
-def _home() -> RedirectResponse:
-    return RedirectResponse("docs")

@@ -40,6 +40,9 @@ _N, _R, _P = 2**15, 8, 1
 _HASHES = 4
 _ISSUER = "orchard"
 _LINK_SALT = "orchard.download"
+# Of a session's token: such a one is no good as the token of a call, nor the other way round.
+_SESSION = "orchard.session"
+_SESSION_SECONDS = 12 * 3600
 # What an unknown project's key is compared with, so that it takes as long as a known one's.
 _NOBODY = f"scrypt${_N}${_R}${_P}${'A' * 24}${'A' * 44}"
 
@@ -125,6 +128,8 @@ class Auth:
         self.link_seconds = link_seconds
         secret = records.secret()
         self._secret = secret
+        # Cookies do not know of ports: two platforms of one machine must not share a name.
+        self.cookie = f"orchard_{hashlib.sha256(f'cookie {secret}'.encode()).hexdigest()[:12]}"
         self._links = URLSafeTimedSerializer(secret, salt=_LINK_SALT)
         self._hashing = threading.BoundedSemaphore(_HASHES)
 
@@ -136,6 +141,15 @@ class Auth:
         Busy
             When too many ask at once.
         """
+        project = self._checked(project_id, api_key)
+        return self._token(project, self.token_seconds) if project else None
+
+    def session(self, project_id: str, api_key: str) -> str | None:
+        """Return what the dashboard's cookie holds, for a project's key; else as `token`."""
+        project = self._checked(project_id, api_key)
+        return self._token(project, _SESSION_SECONDS, aud=_SESSION) if project else None
+
+    def _checked(self, project_id: str, api_key: str) -> Project | None:
         project = self.records.project(project_id)
         active = project is not None and project.revoked_ms is None
         if not self._hashing.acquire(timeout=1.0):
@@ -144,26 +158,36 @@ class Auth:
             right = _matches(api_key, project.key_hash if project and active else _NOBODY)
         finally:
             self._hashing.release()
-        if project is None or not (active and right):
-            return None
+        return project if active and right else None
+
+    def _token(self, project: Project, seconds: int, **more: str) -> str:
         now = int(time.time())
         claims = {
             "iss": _ISSUER,
             "sub": project.id,
             "kid": project.key_id,
             "iat": now,
-            "exp": now + self.token_seconds,
+            "exp": now + seconds,
+            **more,
         }
         return jwt.encode(claims, self._secret, algorithm="HS256")
 
     def project_of(self, token: str) -> Project | None:
         """Return whose token it is; None when it is nobody's, has expired or was revoked."""
+        return self._project_of(token, None)
+
+    def session_of(self, cookie: str) -> Project | None:
+        """Return whose session it is; None as for tokens."""
+        return self._project_of(cookie, _SESSION)
+
+    def _project_of(self, token: str, audience: str | None) -> Project | None:
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 self._secret,
                 algorithms=["HS256"],
                 issuer=_ISSUER,
+                audience=audience,
                 options={"require": ["exp", "iat", "sub"]},
             )
         except jwt.InvalidTokenError:

@@ -18,6 +18,7 @@ from orchard.errors import MetadataError, OrderNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchard.records import Record
     from orchard.tracker import Tracker
     from orchard.tracking import TrackingInfo
 
@@ -40,7 +41,7 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderEntry:
-    """One order: its document's etag, its jobs, and how many of them are in which state."""
+    """One order: its record's version, its jobs, and how many of them are in which state."""
 
     name: str
     etag: str
@@ -64,7 +65,7 @@ class JobIndex:
         self._lock = threading.RLock()
         self._orders: dict[str, OrderEntry] = {}
         self._jobs: dict[str, JobRef] = {}
-        self._documents: OrderedDict[str, tuple[str, TrackingInfo]] = OrderedDict()
+        self._documents: OrderedDict[str, tuple[str, Record]] = OrderedDict()
         self._refreshed = float("-inf")
 
     def refresh(self, *, at_least: bool = False) -> None:
@@ -72,7 +73,7 @@ class JobIndex:
         with self._lock:
             if not at_least and time.monotonic() - self._refreshed < _FRESH_SECONDS:
                 return
-            there = _listed(self._tracker)
+            there = self._tracker.tracked()
             for name in self._orders.keys() - there.keys():
                 self._forget(name)
             for name, etag in there.items():
@@ -97,6 +98,11 @@ class JobIndex:
             found = list(self._orders.values())
         return sorted(found, key=lambda order: (order.submitted, order.name), reverse=True)
 
+    def entry(self, order: str) -> OrderEntry | None:
+        """Return an order; None when there is none of this name."""
+        self.refresh()
+        return self._orders.get(order)
+
     def info(self, order: str) -> TrackingInfo:
         """Return an order's document.
 
@@ -110,20 +116,27 @@ class JobIndex:
             kept = self._documents.get(order)
             if entry is not None and kept is not None and kept[0] == entry.etag:
                 self._documents.move_to_end(order)
-                return kept[1]
-        info = self._tracker.read(order)
+                return kept[1].info
+        record = self._record(order)
         with self._lock:
             if entry is not None:
-                self._keep(order, entry.etag, info)
-        return info
+                self._keep(order, entry.etag, record)
+        return record.info
+
+    def _record(self, name: str) -> Record:
+        """Read an order's record: of one that was read before, what has changed since."""
+        kept = self._documents.get(name)
+        records = self._tracker.records
+        return records.read(name) if kept is None else records.reread(kept[1])
 
     def _read(self, name: str, etag: str) -> None:
         try:
-            info = self._tracker.read(name)
+            record = self._record(name)
         except (OrderNotFoundError, MetadataError):
             self._forget(name)  # gone since it was listed, or no tracking document at all
             return
-        jobs = tuple(status.id for status in info.statuses)
+        info = record.info
+        jobs = tuple(str(order["status"].get("id") or "") for order in info.orders)
         self._replace(name, jobs)
         submitted = str(info["submission"].get("submitted") or "")
         self._orders[name] = OrderEntry(
@@ -134,7 +147,7 @@ class JobIndex:
             states=info.states,
             progress=info.progress,
         )
-        self._keep(name, etag, info)
+        self._keep(name, etag, record)
 
     def _replace(self, name: str, jobs: Sequence[str]) -> None:
         known = self._orders.get(name)
@@ -146,8 +159,8 @@ class JobIndex:
             if _ID.fullmatch(job):
                 self._jobs.setdefault(job, JobRef(id=job, order=name, position=position))
 
-    def _keep(self, name: str, etag: str, info: TrackingInfo) -> None:
-        self._documents[name] = (etag, info)
+    def _keep(self, name: str, etag: str, record: Record) -> None:
+        self._documents[name] = (etag, record)
         self._documents.move_to_end(name)
         while len(self._documents) > _DOCUMENTS:
             self._documents.popitem(last=False)
@@ -158,15 +171,3 @@ class JobIndex:
         for job in entry.jobs if entry else ():
             if (ref := self._jobs.get(job)) is not None and ref.order == name:
                 del self._jobs[job]
-
-
-def _listed(tracker: Tracker) -> dict[str, str]:
-    """Return the tracking documents of a store: name -> what changes with the content."""
-    folder = tracker.tracking_prefix
-    start = len(folder) + 1 if folder else 0
-    found = {}
-    for info in tracker.store.list(folder):
-        name = info.key[start:]
-        if name.endswith(".json") and "/" not in name:
-            found[name.removesuffix(".json")] = info.etag or f"{info.size} {info.modified}"
-    return found

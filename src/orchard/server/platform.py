@@ -20,9 +20,10 @@ from orchard.errors import InputError, MetadataError, NotFoundError, OrderError,
 from orchard.preard import ImageMetadata
 from orchard.stores import HasPath
 from orchard.tracker import Tracker
-from orchard.tracking import TERMINAL, State, TaskStatus
+from orchard.tracking import FAILED_STATES, TERMINAL, State, TaskStatus
 
 from .auth import LOCAL, Auth
+from .feed import Feed
 from .index import JobIndex, JobRef
 from .records import BlockRecord, Records
 from .results import Results
@@ -91,6 +92,7 @@ class Platform:
         self.records = Records(self.folder / "platform.sqlite")
         self.auth = Auth(self.records, token_seconds=token_seconds, link_seconds=link_seconds)
         self.index = JobIndex(self.tracker)
+        self.feed = Feed(self.index)
         self.results = Results(self.folder / "results" / (self.tracker.tracking_prefix or "orders"))
         self.changed = threading.Condition()
         self.asked: set[str] = set()
@@ -149,6 +151,31 @@ class Platform:
                 return views[0]
         raise OrderNotFoundError(f"there is no job {job} in project {project}")
 
+    def check_order(self, project: str, order: str) -> None:
+        """Check that an order is there and a project's own.
+
+        Raises
+        ------
+        OrderNotFoundError
+        """
+        owner = self.records.orders().get(order, (LOCAL, ""))[0]
+        if owner != project or self.index.entry(order) is None:
+            raise OrderNotFoundError(f"there is no order {order!r} in project {project}")
+
+    def task(self, project: str, order: str, position: int) -> JobView:
+        """Return one job by its place in its order.
+
+        Raises
+        ------
+        OrderNotFoundError
+            When there is none.
+        """
+        self.check_order(project, order)
+        views = self._views(order, [position], self.records.orders())
+        if not views:
+            raise OrderNotFoundError(f"order {order!r} has no task {position}")
+        return views[0]
+
     def _views(
         self, order: str, positions: Sequence[int], owners: Mapping[str, tuple[str, str]]
     ) -> list[JobView]:
@@ -159,8 +186,10 @@ class Platform:
             return []
         project, workflow = owners.get(order, (LOCAL, ""))
         chosen = [position for position in positions if position < len(info.orders)]
-        live = self._live([info.statuses[position] for position in chosen])
-        records = self.records.blocks_of_jobs([info.statuses[position].id for position in chosen])
+        # Not info.statuses: of an order of many tasks only these few are read.
+        known = [TaskStatus.from_dict(info.orders[position]["status"]) for position in chosen]
+        live = self._live(known)
+        records = self.records.blocks_of_jobs([status.id for status in known])
         return [
             JobView(
                 ref=JobRef(id=status.id, order=order, position=position),
@@ -186,7 +215,12 @@ class Platform:
         owners, found = self.records.orders(), {}
         for entry in self.index.orders():
             if owners.get(entry.name, (LOCAL, ""))[0] == project:
-                found[entry.name] = {"states": entry.states, "progress": entry.progress}
+                found[entry.name] = {
+                    "states": entry.states,
+                    "progress": entry.progress,
+                    "tasks": len(entry.jobs),
+                    "submitted": entry.submitted,
+                }
         return found
 
     def image_metadata(self, view: JobView) -> ImageMetadata | None:
@@ -217,6 +251,31 @@ class Platform:
                         )
                     )
             self.records.stop_block(view.id)
+        self.tell()
+
+    def retry(self, view: JobView) -> None:
+        """Start a job anew that has no result, or the block of it that failed."""
+        if view.status.state in FAILED_STATES:
+            self.tracker.retry(view.ref.order, [view.id])
+            self.index.refresh(at_least=True)
+        else:
+            for block in view.workflow.blocks:
+                record = view.current(block)
+                if record is not None and record.state in ("FAILED", "CANCELLED"):
+                    self.records.put_block(replace(record, state="PENDING", attempt=0, error=None))
+            self.remade += 1
+        self.tell()
+
+    def cancel_order(self, order: str) -> None:
+        """Cancel what has not ended of an order."""
+        self.tracker.cancel(order)
+        self.index.refresh(at_least=True)
+        self.tell()
+
+    def retry_order(self, order: str) -> None:
+        """Start anew what an order has no result of."""
+        self.tracker.retry(order)
+        self.index.refresh(at_least=True)
         self.tell()
 
     # Ordering

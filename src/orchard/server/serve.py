@@ -64,9 +64,20 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
+class _Server(uvicorn.Server):
+    """Tells the application that it is ending before it waits for those who are still connected.
+
+    Streams of events end by themselves then; without, each would be waited for in vain.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.ending.set()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
+
+
 def make_server(app: FastAPI) -> uvicorn.Server:
     """Return the server of an application; its `run` takes the sockets."""
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             log_config=None,  # who runs it says what is logged, and the application logs its calls

@@ -19,6 +19,7 @@ from orchard.server.results import empty_archive, is_as_recorded
 
 from .access import PlatformOf
 from .models import Failure
+from .packed import is_unchanged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -123,7 +124,7 @@ def download(
         "Cache-Control": "private, no-transform",
         "Content-Disposition": f'attachment; filename="{safe}"',
     }
-    if _unchanged(request, archive.etag):
+    if is_unchanged(request, archive.etag):
         return Response(status_code=304, headers=headers)
     start, stop, status = 0, archive.size, 200
     if request.headers.get("if-range", archive.etag) == archive.etag:
@@ -158,11 +159,6 @@ def _archive(platform: Platform, signed: str) -> Archive:
     view = platform.job(link.project, link.job)
     result = platform.result(view, link.block)
     return result.archive() if result else empty_archive()
-
-
-def _unchanged(request: Request, etag: str) -> bool:
-    known = request.headers.get("if-none-match", "")
-    return known == "*" or etag in (one.strip().removeprefix("W/") for one in known.split(","))
 
 
 async def _sent(

@@ -41,7 +41,7 @@ _slots = threading.BoundedSemaphore(_MOST)
     },
 )
 async def get_events(request: Request, platform: PlatformOf, caller: Caller) -> StreamingResponse:
-    """Tell of changes: ``order`` events ``{order, states, progress}``, all orders first.
+    """Tell of changes: ``order`` events ``{order, states, progress, tasks, submitted}``, all first.
 
     ``states`` counts the order's tasks by state. An order that is gone has ``states`` null.
     """

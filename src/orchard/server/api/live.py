@@ -1,0 +1,118 @@
+"""What the dashboard shows and does: orders, their models and changes, tasks, retry and cancel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import FileResponse, Response
+from starlette.exceptions import HTTPException
+
+import orchard
+from orchard.report.model import build_model, task_columns
+from orchard.server.details import task_details
+from orchard.tracking import TrackingInfo
+
+from .access import PlatformOf
+from .packed import Packed, Shelf, send
+from .sessions import Asked, Viewer
+
+if TYPE_CHECKING:
+    from orchard.server.feed import Changed
+
+__all__ = ["changes", "router"]
+
+router = APIRouter(prefix="/dashboard/orders/{order}", include_in_schema=False)
+
+Order = Annotated[str, Path(max_length=300)]
+Position = Annotated[int, Path(ge=0, le=10**9)]
+
+_shelf = Shelf(4)
+_PRIVATE = {"Cache-Control": "private, no-cache", "Cross-Origin-Resource-Policy": "same-origin"}
+
+
+def changes(changed: Changed) -> dict[str, Any]:
+    """Return some tasks' columns, and what the whole order's causes of failure are now."""
+    positions = changed.positions or []
+    some = [changed.info.orders[position] for position in positions]
+    part = TrackingInfo({**changed.info, "orders": some})
+    causes: dict[str, list[int]] = {}
+    for position, order in zip(positions, some, strict=True):
+        cause = order["status"].get("error_message")
+        if cause:
+            causes.setdefault(str(cause), []).append(position)
+    return {
+        "positions": positions,
+        "tasks": task_columns(part),
+        "causes": [{"text": text, "tasks": tasks} for text, tasks in causes.items()],
+    }
+
+
+@router.get("/model")
+def get_model(request: Request, platform: PlatformOf, viewer: Viewer, order: Order) -> Response:
+    """Give the model of an order, and of which version of it."""
+    platform.check_order(viewer, order)
+    version, info = platform.feed.now(order)
+
+    def make() -> Packed:
+        content = orjson.dumps({"version": version, "model": build_model(info)})
+        # Another Orchard may make another model of the same record.
+        return Packed.of(
+            content, etag=f"{version}-{orchard.__version__}", media_type="application/json"
+        )
+
+    # The version tells two stores' orders of one name apart.
+    return send(request, _shelf.get(f"{version} {order}", make))
+
+
+@router.post("/cancel", dependencies=[Asked], status_code=204)
+def cancel_order(platform: PlatformOf, viewer: Viewer, order: Order) -> None:
+    """Cancel what has not ended."""
+    platform.check_order(viewer, order)
+    platform.cancel_order(order)
+
+
+@router.post("/retry", dependencies=[Asked], status_code=204)
+def retry_order(platform: PlatformOf, viewer: Viewer, order: Order) -> None:
+    """Start anew what has no result."""
+    platform.check_order(viewer, order)
+    platform.retry_order(order)
+
+
+@router.get("/tasks/{position}")
+def get_task(platform: PlatformOf, viewer: Viewer, order: Order, position: Position) -> Response:
+    """Tell all about one task."""
+    found = task_details(platform, platform.task(viewer, order, position))
+    return Response(
+        orjson.dumps(found), media_type="application/json", headers={"Cache-Control": "no-store"}
+    )
+
+
+@router.post("/tasks/{position}/cancel", dependencies=[Asked], status_code=204)
+def cancel_task(platform: PlatformOf, viewer: Viewer, order: Order, position: Position) -> None:
+    """Cancel a task that has not ended, or what is still to be made of it."""
+    platform.cancel(platform.task(viewer, order, position))
+
+
+@router.post("/tasks/{position}/retry", dependencies=[Asked], status_code=204)
+def retry_task(platform: PlatformOf, viewer: Viewer, order: Order, position: Position) -> None:
+    """Start a task anew, or what failed to be made of it."""
+    platform.retry(platform.task(viewer, order, position))
+
+
+@router.get("/tasks/{position}/quicklooks/{name}")
+def get_quicklook(
+    platform: PlatformOf,
+    viewer: Viewer,
+    order: Order,
+    position: Position,
+    name: Annotated[str, Path(max_length=300)],
+) -> Response:
+    """Give a quicklook of a task."""
+    view = platform.task(viewer, order, position)
+    result = platform.results.find(view.id, "preard", view.version)
+    path = result.quicklook(name) if result else None
+    if path is None:
+        raise HTTPException(404, "there is no such quicklook")
+    return FileResponse(path, media_type="image/png", headers=_PRIVATE)

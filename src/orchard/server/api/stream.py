@@ -1,0 +1,132 @@
+"""GET /dashboard/events: what changes in orders and in the tasks of one, as server-sent events.
+
+Whoever reads slowly holds up nothing: the next look at what has changed is taken when the last one
+was read, and tells all that came in between at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import anyio
+import anyio.to_thread
+import orjson
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from orchard.errors import OrderNotFoundError
+from orchard.server.auth import Busy
+from orchard.server.platform import Platform
+
+from .access import PlatformOf
+from .live import changes
+from .sessions import Viewer, viewer_of
+
+__all__ = ["router"]
+
+router = APIRouter(include_in_schema=False)
+
+_MOST = 64
+_PAUSE = 1.0
+_BEAT = 10.0  # seconds of silence after which the page is told that the line is open
+_slots = threading.BoundedSemaphore(_MOST)
+
+
+@router.get("/dashboard/events")
+async def get_events(
+    request: Request,
+    platform: PlatformOf,
+    viewer: Viewer,
+    order: Annotated[str | None, Query(max_length=300)] = None,
+    have: Annotated[str | None, Query(max_length=100)] = None,
+) -> StreamingResponse:
+    """Tell of changes until the page goes.
+
+    ``order`` events ``{order, states, progress, tasks, submitted}``, all orders first, then
+    ``listed``; ``tasks`` events with the columns of what has changed in `order` since the version
+    it `have`s; ``again`` where the whole model must be got anew; ``beat``; ``out`` when the session
+    has ended.
+    """
+    if not _slots.acquire(blocking=False):
+        raise Busy(30, "too many are looking on")
+    look = _Look(request, platform, viewer, order, request.headers.get("last-event-id") or have)
+    return StreamingResponse(
+        _events(look),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _events(look: _Look) -> AsyncIterator[bytes]:
+    last = time.monotonic()
+    ending = look.request.app.state.ending
+    try:
+        while not (ending.is_set() or look.over or await look.request.is_disconnected()):
+            found = await anyio.to_thread.run_sync(look)
+            if not found and time.monotonic() - last >= _BEAT:
+                found = _event("beat", {})
+            if found:
+                yield found
+                last = time.monotonic()
+            await anyio.sleep(_PAUSE)
+    finally:
+        _slots.release()
+
+
+@dataclass
+class _Look:
+    """One page that looks on: what it was told last."""
+
+    request: Request
+    platform: Platform
+    viewer: str
+    order: str | None
+    have: str | None
+    seen: dict[str, Any] | None = None
+    over: bool = field(default=False, init=False)
+
+    def __call__(self) -> bytes:
+        """Return the events that tell what is new; none: nothing."""
+        if viewer_of(self.request, self.platform) != self.viewer:
+            self.over = True
+            return _event("out", {})
+        return b"".join([*self._orders(), *self._tasks()])
+
+    def _orders(self) -> list[bytes]:
+        seen, now = self.seen or {}, self.platform.summaries(self.viewer)
+        found = [
+            _event("order", {"order": order, **(now.get(order) or {"states": None})})
+            for order in {**seen, **now}
+            if seen.get(order) != now.get(order)
+        ]
+        if self.seen is None:
+            found.append(_event("listed", {"count": len(now)}))
+        self.seen = now
+        return found
+
+    def _tasks(self) -> list[bytes]:
+        if self.order is None or self.have is None:
+            return []
+        if self.order not in (self.seen or {}):
+            return []
+        try:
+            changed = self.platform.feed.since(self.order, self.have)
+            eta = self.platform.feed.eta(self.order)
+        except OrderNotFoundError:  # the next look says that it has gone
+            return []
+        if changed.version == self.have:
+            return []
+        before, self.have = self.have, changed.version
+        data: dict[str, Any] = {"order": self.order, "from": before, "version": changed.version}
+        if changed.positions is None:
+            return [_event("again", data)]
+        return [_event("tasks", {**data, "eta": eta, **changes(changed)}, changed.version)]
+
+
+def _event(name: str, data: dict[str, Any], number: str | None = None) -> bytes:
+    mark = f"id: {number}\n".encode() if number else b""
+    return b"event: " + name.encode() + b"\n" + mark + b"data: " + orjson.dumps(data) + b"\n\n"
