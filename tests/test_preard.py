@@ -29,7 +29,7 @@ from orchard.preard import (
 CEDAR = Path(__file__).parents[2] / "shared/data/cedar/example_metadata_image.json"
 
 names = st.text(st.characters(codec="ascii", exclude_characters="/\0"), min_size=1).filter(
-    lambda name: parse_shard_name(f"{name}.tif").offset is None
+    lambda name: parse_shard_name(f"{name}.tif").name == name
 )
 sides = st.integers(1, 60)
 
@@ -82,9 +82,13 @@ def parts() -> dict:
     }
 
 
-@given(names, st.none() | st.tuples(st.integers(0, 10**10 - 1), st.integers(0, 10**10 - 1)))
-def test_a_shard_name_reads_back_as_what_it_was_made_of(name, offset):
-    assert parse_shard_name(shard_name(name, offset)) == ShardName(name=name, offset=offset)
+numbers = st.integers(0, 10**10 - 1)
+
+
+@given(names, st.none() | st.tuples(numbers, numbers), st.none() | numbers)
+def test_a_shard_name_reads_back_as_what_it_was_made_of(name, offset, date):
+    found = parse_shard_name(shard_name(name, offset, date))
+    assert found == ShardName(name=name, offset=offset, date=date)
 
 
 def test_names_with_dashes_and_digits_are_told_from_offsets():
@@ -92,9 +96,13 @@ def test_names_with_dashes_and_digits_are_told_from_offsets():
     assert parse_shard_name("A-0000000001-0000000512-0000001024.tif") == ShardName(
         name="A-0000000001", offset=(512, 1024)
     )
+    assert parse_shard_name("A-T0000000007-0000000512-0000001024.tif") == ShardName(
+        name="A", offset=(512, 1024), date=7
+    )
+    assert parse_shard_name("A-T0000000007-0000001024.tif").date is None
 
 
-@pytest.mark.parametrize("name", ["", "X-0000000000-0000000000"])
+@pytest.mark.parametrize("name", ["", "X-0000000000-0000000000", "X-T0000000000"])
 def test_a_name_that_reads_as_a_shard_is_refused(name):
     with pytest.raises(InputError, match="cannot name"):
         shard_name(name)

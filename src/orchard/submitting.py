@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Submitter"]
 
 _WRITERS = 8
+_NOT_STARTED = frozenset({State.UNSUBMITTED, State.EMPTY})
 _BATCH = 5000  # tasks that are handed to the engine at a time
 
 
@@ -200,12 +201,16 @@ class Submitter:
     def _put_metadata(
         self, info: TrackingInfo, order: OrderPlan, document: Callable[[int], dict[str, Any]]
     ) -> None:
-        """Write the image metadata that the record lists and that the engine does not write."""
+        """Write the image metadata that the record lists and that the engine does not write.
+
+        That of tasks which have started is there, and may tell how these were cut since.
+        """
         published = isinstance(self.engine, Publishes)
         wanted = [
             position
             for position, plan in enumerate(order.plans)
             if not (published and plan.acquisitions)
+            and info.orders[position]["status"]["state"] in _NOT_STARTED
         ]
         listed = set(info["metadata"]) if wanted else set()
         keys = {

@@ -74,7 +74,9 @@ def _task(collection, days, *, grid=GRID, index=(3, 10), filters=FILTERS, export
 def _request(task, *, generation=0, number=0, url="gs://bucket/root"):
     request = task.plan.request
     spec = ImageSpec.of(task)
-    part = PartSpec.of(request.name, request.tile.size, task.export, generation, number)
+    part = PartSpec.of(
+        request.name, request.tile.size, task.export, len(spec.days), generation, number
+    )
     body, size = export_request(
         spec, part, Destination.of(url, request.prefix), task.export, description="D"
     )
@@ -249,6 +251,22 @@ def test_a_quarter_is_one_file_named_as_the_tiles_shard(client, collections):
     assert clip["coordinates"] == [0, 0, 5000 - 2512, 5000 - 2512]
 
 
+def test_a_part_of_the_period_has_its_dates_only(client, collections):
+    task = _task(collections[L8], DAYS, export={"fileDimensions": 2500})
+    whole = ImageSpec.of(task)
+    body = _request(task, generation=10, number=1)
+    options = body["fileExportOptions"]
+    assert len(whole.days) == 2
+    assert options["cloudStorageDestination"]["filenamePrefix"] == "root/PRE/ARD/IMAGE-T0000000001-"
+    assert options["geoTiffOptions"]["tileDimensions"] == {"width": 2500, "height": 2500}
+    decoded = Decoded(body["expression"])
+    (names,) = decoded.calls("Image.rename")[-1:]
+    assert names["names"] == [f"{whole.days[1][0]}_{band.name}" for band in whole.bands]
+    body = _request(task, generation=11, number=7)
+    prefix = body["fileExportOptions"]["cloudStorageDestination"]["filenamePrefix"]
+    assert prefix == "root/PRE/ARD/IMAGE-T0000000001-0000002512-0000002512"
+
+
 def test_files_that_would_be_empty_stay_masked(client, collections):
     body = _request(_task(collections[L8], DAYS, export={"skipEmptyTiles": True}))
     assert body["fileExportOptions"]["geoTiffOptions"] == {
@@ -277,7 +295,7 @@ def test_the_size_is_not_underestimated(client, collections):
             for day in range(days)
         }
         spec = ImageSpec.of(_task(collections[name], found))
-        part = PartSpec.of("IMAGE", spec.size, {}, 0, 0)
+        part = PartSpec.of("IMAGE", spec.size, {}, days)
         _, size = export_request(spec, part, Destination.of("gs://b", "p"), {}, description="D")
         assert size < expression_size(days * per_day, days, len(spec.bands)) < 3 * size
 

@@ -18,7 +18,7 @@ from orchard.engines.earthengine.failures import (
     UnavailableError,
     classify,
 )
-from orchard.errors import CatalogError, CollectionError, EngineError, InputError
+from orchard.errors import BulkError, CatalogError, CollectionError, EngineError, InputError
 from orchard.preard import ImageMetadata
 from orchard.testing.earthengine import Limits, RequestFault
 
@@ -147,8 +147,8 @@ def test_planning_that_is_too_much_is_halved(there, order):
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"bands": 3}, r"2 bands x 2 dates are 4 bands.*takes 3.*period_freq"),
-        ({"expression": 21_500}, r"bytes for 2 scenes.*takes 21500.*period_freq"),
+        ({"bands": 1}, r"a date has 2 bands.*takes 1 an image.*fewer bands"),
+        ({"expression": 20_500}, r"bytes for the 1 scenes of a single date.*takes 20500"),
     ],
 )
 def test_limits_are_told_before_anything_is_recorded(there, order, limits, message):
@@ -157,8 +157,100 @@ def test_limits_are_told_before_anything_is_recorded(there, order, limits, messa
     with pytest.raises(InputError, match=message):
         _submit(tracker)
     assert list(tracker.store.list()) == []
-    name, _ = tracker.submit(SIMPLE, (0, 0), *PERIOD, "7D")
-    assert tracker.wait(name).states == {"COMPLETED": 2, "EMPTY": 3}
+
+
+def _cubes(tracker, name, folder):
+    tracker.download(name, folder / "down")
+    found = {}
+    for path in orchard.convert(folder / "down", dest=folder / "ard"):
+        with orchard.open_ard(path) as ds:
+            found[path.stem] = ds.load()
+    return found
+
+
+def _assert_like_whole(found, expected):
+    assert found.keys() == expected.keys()
+    assert found
+    for stem, cube in found.items():
+        left, right = (c.drop_vars("provenance") for c in (cube, expected[stem]))
+        assert left.sizes["time"] == 2
+        assert left.identical(right.assign_attrs(left.attrs))
+
+
+@pytest.mark.parametrize("limits", [{"bands": 3}, {"expression": 21_500}])
+@pytest.mark.parametrize("export", [{}, {"fileDimensions": 16, "shardSize": 16}])
+def test_too_much_for_one_image_is_split_by_period(
+    world, simple_archive, order, bucket, tmp_path, limits, export
+):
+    """The numbers of bands and bytes are known beforehand: so nothing fails first."""
+    there = world(simple_archive, limits=Limits(bands=limits.get("bands", 5000)))
+    tracker = order(there.engine(limits=ImageLimits(**limits)), export_image_kwds=export)
+    info = tracker.wait(_submit(tracker, 2))
+    assert info.states == {"COMPLETED": 2}
+    assert len(there.service.exports) == 2 * 2
+    image, status = info.orders[0]["name"], info.statuses[0]
+    document = ImageMetadata.from_json(bucket.get(f"CEDAR_PREARD/{image}.json")[0])
+    assert document.dates_per_file == 1
+    assert list(document.expected_files) == [file.name for file in status.files]
+    assert status.files[0].name.startswith(f"{image}-T0000000000")
+    # To submit it again changes nothing, and does not spoil what the metadata tell.
+    _submit(tracker, 2)
+    assert tracker.read(info.name).states == {"COMPLETED": 2}
+    assert ImageMetadata.from_json(bucket.get(f"CEDAR_PREARD/{image}.json")[0]) == document
+    found = _cubes(tracker, info.name, tmp_path / "split")
+    tracker.clean(info, tracking_name=info.name)
+    whole = order(there.engine(), export_image_kwds=export)
+    there.service.limits = Limits()
+    expected = _cubes(whole, whole.wait(_submit(whole, 2)).name, tmp_path / "whole")
+    _assert_like_whole(found, expected)
+    # A part that is missing is missed, by its name.
+    (tmp_path / "split" / "down" / status.files[-1].name).unlink()
+    with pytest.raises(BulkError) as caught:
+        orchard.convert(tmp_path / "split" / "down", dest=tmp_path / "again")
+    assert status.files[-1].name in str(caught.value.exceptions[0])
+
+
+def test_split_by_period_where_quarters_do_not_help(world, simple_archive, order, bucket, tmp_path):
+    """One date of a quarter fits, two do not."""
+    there = world(simple_archive, limits=Limits(memory=16 * 16 * 2, running=8))
+    tracker = order(there.engine())
+    info = tracker.wait(_submit(tracker, 1))
+    assert info.states == {"COMPLETED": 1}
+    assert len(there.service.exports) == 1 + 4 + 8
+    (status,), image = info.statuses, info.orders[0]["name"]
+    assert [file.name.removeprefix(image) for file in status.files] == [
+        f"-T{date:010d}-{row:010d}-{col:010d}.tif"
+        for date in (0, 1)
+        for row in (0, 16)
+        for col in (0, 16)
+    ]
+    found = _cubes(tracker, info.name, tmp_path / "split")
+    # What has no ledger any more is judged by the same names.
+    tracker.engine._ledger.close()
+    (there.folder / "ledger.sqlite").unlink()
+    there.service.expire()
+    tracker.clean(info, tracking_name=info.name)
+    assert list(bucket.list()) == []
+    there.service.limits = Limits()
+    whole = order(there.engine())
+    expected = _cubes(whole, whole.wait(_submit(whole, 1)).name, tmp_path / "whole")
+    _assert_like_whole(found, expected)
+
+
+def test_a_quicklook_of_an_image_split_by_period(world, simple_archive, order, tmp_path):
+    from orchard.quicklook.blocks import Rect
+    from orchard.quicklook.sources import open_stack
+
+    there = world(simple_archive)
+    tracker = order(there.engine(limits=ImageLimits(bands=3)))
+    name = tracker.wait(_submit(tracker, 1)).name
+    tracker.download(name, tmp_path)
+    (document,) = tmp_path.glob("*.json")
+    with open_stack(document, ["value", "other"]) as stack:
+        assert len(list(stack.windows())) == 1
+        part = stack.read(Rect(0, 0, 32, 32), [1, 0])
+    assert part.values.shape == (2, 2, 32, 32)
+    assert part.values[:, :, 5, 5].tolist() == [[2, 3], [1, 2]]
 
 
 def test_max_pixels(there, order):
@@ -260,8 +352,8 @@ def test_too_large_however_small(world, simple_archive, order):
     info = tracker.wait(_submit(tracker, 1))
     (status,) = info.statuses
     assert status.state == "FAILED"
-    assert "User memory limit exceeded. (also in 64 parts" in status.error_message
-    assert "period_freq" in status.error_message
+    assert "User memory limit exceeded. (also in 128 parts" in status.error_message
+    assert "smaller tiles" in status.error_message
 
 
 def test_stuck_in_the_queue(there, order):

@@ -13,9 +13,18 @@ from orchard.engines.earthengine import EarthEngine, ledger_path, login, resolve
 from orchard.engines.earthengine.ledger import Ledger
 from orchard.engines.earthengine.lifecycle import Action, Part, PartState, judge, observe
 from orchard.engines.earthengine.operations import Operation, PartId, list_operations
-from orchard.engines.earthengine.spec import PartSpec, split_dimensions
+from orchard.engines.earthengine.spec import PartSpec
+from orchard.engines.earthengine.splitting import (
+    Limits,
+    dates_per_file,
+    expression_size,
+    first_generation,
+    n_parts,
+    next_generation,
+    split_dimensions,
+)
 from orchard.errors import EngineError, InputError
-from orchard.preard import Window, expected_files, layout
+from orchard.preard import Window, date_groups, expected_files, layout, parse_shard_name
 from orchard.tracking import State
 
 # Listings
@@ -176,12 +185,47 @@ def test_parts_are_the_tiles_shards(width, height, generation):
     windows = layout(size, dimensions)
     assert len(windows) <= 4**generation
     files = expected_files("N", size, dimensions)
-    parts = [PartSpec.of("N", size, {}, generation, n) for n in range(len(windows))]
+    parts = [PartSpec.of("N", size, {}, 1, generation, n) for n in range(len(windows))]
     assert [f"{part.name}.tif" for part in parts] == list(files)
     assert [part.window for part in parts] == windows
-    assert PartSpec.of("N", size, {"fileDimensions": 512}, 0, 0).window == Window(
-        0, 0, height, width
-    )
+    whole = PartSpec.of("N", size, {"fileDimensions": 512}, 5)
+    assert (whole.window, whole.dates) == (Window(0, 0, height, width), range(5))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 500))
+def test_what_is_too_large_is_cut_in_turns(width, height, dates):
+    size, generation, seen = (width, height), 0, []
+    while generation is not None:
+        seen.append(generation)
+        count = n_parts(size, dates, generation)
+        parts = [PartSpec.of("N", size, {}, dates, generation, n) for n in range(count)]
+        names = [f"{part.name}.tif" for part in parts]
+        groups = date_groups(dates, dates_per_file(dates, generation))
+        dimensions = split_dimensions(size, generation) if generation % 10 else None
+        assert names == list(expected_files("N", size, dimensions, groups))
+        assert {parse_shard_name(name).name for name in names} == {"N"}
+        # Each pixel of each date once.
+        assert sum(p.window.width * p.window.height * len(p.dates) for p in parts) == (
+            width * height * dates
+        )
+        generation = next_generation(generation, dates)
+    assert seen == sorted(seen)
+    assert seen == [0, 1, 11, 12, 22, 23, 33][: len(seen)] or dates < 8
+    assert dates > 1 or seen == [0, 1, 2, 3]
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=300), st.integers(1, 20))
+def test_no_export_breaks_a_limit_that_is_known_before(scenes, bands):
+    limits = Limits(bands=60, expression=60_000)
+    generation = first_generation(scenes, bands, limits)
+    assert generation is not None
+    assert generation % 10 == 0
+    for group in date_groups(len(scenes), dates_per_file(len(scenes), generation)):
+        assert len(group) * bands <= 60
+        some = scenes[group.start : group.stop]
+        assert expression_size(sum(some), len(some), bands) <= 60_000
+    assert first_generation(scenes, 61, limits) is None
 
 
 # The ledger

@@ -5,6 +5,7 @@ The GeoTIFFs may have any interleave, compression and shard layout; GDAL decodes
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from contextlib import contextmanager
@@ -30,10 +31,11 @@ __all__ = ["BlockShape", "ImageReader", "Shard", "open_image"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """One file of an image and the window of the tile that it holds."""
+    """One file of an image, the window of the tile that it holds, and of which dates."""
 
     path: Path
     window: Window
+    dates: range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +116,21 @@ class ImageReader:
         """
         shape = (len(dates), len(bands), window.height, window.width)
         array: NDArray[Any] = np.empty(shape, self.dtype) if out is None else out
-        flat = array.reshape(-1, window.height, window.width)
-        # GDAL counts from 1; in the file the band is fastest, then the date.
-        indexes = [date * self.bands + band + 1 for date in dates for band in bands]
         parts = [(s, w) for s in self.shards if (w := _overlap(s.window, window)) is not None]
-        if sum(w.height * w.width for _, w in parts) < window.height * window.width:
+        found = sum(w.height * w.width * sum(d in s.dates for d in dates) for s, w in parts)
+        if found < window.height * window.width * len(dates):
             array[...] = self.fill
         for shard, part in parts:
-            self._read_part(shard, part, indexes, window, flat)
+            # Most images have all dates in each file; a file of some has them in time.
+            for first, last in _runs([date in shard.dates for date in dates]):
+                # GDAL counts from 1; in the file the band is fastest, then the date.
+                indexes = [
+                    (date - shard.dates.start) * self.bands + band + 1
+                    for date in dates[first:last]
+                    for band in bands
+                ]
+                flat = array[first:last].reshape(-1, window.height, window.width)
+                self._read_part(shard, part, indexes, window, flat)
         return array
 
     def _read_part(
@@ -172,6 +181,14 @@ def translated(path: Path) -> Iterator[None]:
         ) from exc
 
 
+def _runs(wanted: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """Give the runs of what is wanted: first, one after the last."""
+    for value, run in itertools.groupby(enumerate(wanted), key=lambda pair: pair[1]):
+        if value:
+            places = [place for place, _ in run]
+            yield places[0], places[-1] + 1
+
+
 def _overlap(a: Window, b: Window) -> Window | None:
     row, col = max(a.row_off, b.row_off), max(a.col_off, b.col_off)
     height = min(a.row_off + a.height, b.row_off + b.height) - row
@@ -201,7 +218,8 @@ def open_image(metadata: ImageMetadata, files: Mapping[str, Path]) -> ImageReade
     if len(dtypes) > 1:
         raise ShardError(f"{metadata.document}: its shards differ in dtype: {sorted(dtypes)}")
     shards = [header.shard for header in found]
-    _check_cover(metadata, shards)
+    for dates in metadata.date_groups:
+        _check_cover(metadata, [shard for shard in shards if shard.dates == dates])
     return ImageReader(
         shards,
         dtype=found[0].dtype,
@@ -240,14 +258,16 @@ def _missing(metadata: ImageMetadata, names: Sequence[str]) -> ShardError:
 
 
 def _check_file(metadata: ImageMetadata, name: str, path: Path) -> _Header:
-    offset = parse_shard_name(name).offset or (0, 0)
+    offset, dates = parse_shard_name(name).offset or (0, 0), metadata.dates_of(name)
     with translated(path), rasterio.open(path) as dataset:
-        problem = _mismatch(metadata, dataset, offset)
+        problem = _mismatch(metadata, dataset, offset, len(dates))
         if problem:
             raise ShardError(f"{path}: does not belong to {metadata.document}: {problem}")
         height, width = dataset.block_shapes[0]
         return _Header(
-            shard=Shard(path=path, window=Window(*offset, dataset.height, dataset.width)),
+            shard=Shard(
+                path=path, window=Window(*offset, dataset.height, dataset.width), dates=dates
+            ),
             dtype=dataset.dtypes[0],
             block=BlockShape(
                 height=height,
@@ -258,14 +278,17 @@ def _check_file(metadata: ImageMetadata, name: str, path: Path) -> _Header:
         )
 
 
-def _mismatch(metadata: ImageMetadata, dataset: Any, offset: tuple[int, int]) -> str | None:
+def _mismatch(
+    metadata: ImageMetadata, dataset: Any, offset: tuple[int, int], dates: int
+) -> str | None:
     """Say what of a file is not as the metadata has it."""
     tile = metadata.tile
     row, col = offset
-    if dataset.count != metadata.count:
+    count = len(metadata.bands) * dates
+    if dataset.count != count:
         return (
-            f"it has {dataset.count} bands, not {metadata.count} "
-            f"({len(metadata.bands)} bands x {len(metadata.acquisitions)} dates)"
+            f"it has {dataset.count} bands, not {count} "
+            f"({len(metadata.bands)} bands x {dates} dates)"
         )
     if metadata.dtype is not None and set(dataset.dtypes) != {metadata.dtype}:
         return f"its dtype is {dataset.dtypes[0]}, not {metadata.dtype}"
@@ -312,7 +335,7 @@ def _same_place(wkt: str, tile: ImageTile) -> bool:
 
 
 def _check_cover(metadata: ImageMetadata, shards: Sequence[Shard]) -> None:
-    """Every pixel of the tile must be in exactly one shard."""
+    """Every pixel of the tile must be in exactly one shard (of those of the same dates)."""
     width, height = metadata.tile.size
     rows = sorted({0, height, *(r for s in shards for r in _ends(s.window)[0])})
     cols = sorted({0, width, *(c for s in shards for c in _ends(s.window)[1])})
@@ -330,7 +353,7 @@ def _check_cover(metadata: ImageMetadata, shards: Sequence[Shard]) -> None:
         return
     have = {shard.path.name for shard in shards}
     names = [name for name in metadata.expected_files if name not in have]
-    if not names or len(names) == len(metadata.expected_files):
+    if shards and (not names or len(names) == len(metadata.expected_files)):
         row, col = (int(i[0]) for i in np.nonzero(seen == 0))
         names = [f"the shard at row {rows[row]}, column {cols[col]}"]
     raise _missing(metadata, names)

@@ -1,7 +1,8 @@
 """The pre-ARD format: shard names and layout, image metadata.
 
 A pre-ARD image is one multi-band GeoTIFF (all bands of all acquisitions, band fastest, then date),
-possibly cut into shards, and a JSON document that carries what the GeoTIFF cannot.
+possibly cut into shards (by windows, by dates or both), and a JSON document that carries what the
+GeoTIFF cannot.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from .metadata import ImageMetadata, image_metadata
 from .shards import (
     ShardName,
     Window,
+    date_groups,
     expected_files,
     file_dimensions,
     layout,
@@ -27,6 +29,7 @@ __all__ = [
     "Scene",
     "ShardName",
     "Window",
+    "date_groups",
     "expected_files",
     "file_dimensions",
     "image_metadata",

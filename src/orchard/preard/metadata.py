@@ -18,7 +18,14 @@ from typing import Any, TypeGuard
 
 from orchard.errors import InputError, MetadataError
 
-from .shards import Window, expected_files, file_dimensions, shard_name
+from .shards import (
+    Window,
+    date_groups,
+    expected_files,
+    file_dimensions,
+    parse_shard_name,
+    shard_name,
+)
 from .values import Acquisition, FileRecord, ImageTile, Scene
 
 __all__ = ["ImageMetadata", "image_metadata"]
@@ -72,6 +79,7 @@ class ImageMetadata:
     collection: Mapping[str, Any] | None
     file_dimensions: tuple[int, int] | None
     manifest: tuple[FileRecord, ...]
+    dates_per_file: int | None = None
 
     @classmethod
     def from_dict(
@@ -115,11 +123,24 @@ class ImageMetadata:
         """File name -> window in the tile, in order; none for an EMPTY task."""
         if not self.acquisitions:
             return {}
-        return expected_files(self.name, self.tile.size, self.file_dimensions)
+        return expected_files(self.name, self.tile.size, self.file_dimensions, self.date_groups)
+
+    @property
+    def date_groups(self) -> list[range]:
+        """Which acquisitions are in a file together; usually all of them."""
+        return date_groups(len(self.acquisitions), self.dates_per_file)
+
+    def dates_of(self, file: str) -> range:
+        """Return which acquisitions a file (its name) holds; none when it is not of the image."""
+        first = parse_shard_name(file).date
+        groups = self.date_groups
+        if first is None:
+            return groups[0] if len(groups) == 1 else range(0)
+        return next((g for g in groups if g.start == first and len(groups) > 1), range(0))
 
     @property
     def count(self) -> int:
-        """Bands of the GeoTIFF: bands x acquisitions."""
+        """Bands of the image, over all its files: bands x acquisitions."""
         return len(self.bands) * len(self.acquisitions)
 
 
@@ -250,6 +271,7 @@ def _read(reader: _Reader) -> ImageMetadata:
         collection=_read_collection(reader),
         file_dimensions=dimensions,
         manifest=_read_manifest(reader),
+        dates_per_file=_read_dates_per_file(reader),
     )
 
 
@@ -295,6 +317,15 @@ def _read_dtype(reader: _Reader) -> str | None:
     if dtype is not None and dtype not in _DTYPES:
         raise reader.fail("image.dtype", f"{dtype!r} is not a pixel type")
     return None if dtype is None else str(dtype)
+
+
+def _read_dates_per_file(reader: _Reader) -> int | None:
+    number = reader.get("image", "dates_per_file")
+    if number is None:
+        return None
+    if not (_is_number(number) and number >= 1 and number == int(number)):
+        raise reader.fail("image.dates_per_file", f"must be a positive number, not {number!r}")
+    return int(number)
 
 
 def _read_nodata(reader: _Reader) -> float | None:

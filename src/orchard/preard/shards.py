@@ -2,6 +2,8 @@
 
 The naming is Earth Engine's: an image of several files is ``NAME-YYYYYYYYYY-XXXXXXXXXX.tif``, with
 the 10-digit pixel offsets of each file's upper-left corner; an image of one file is ``NAME.tif``.
+Where an image had to be split by dates (Orchard's own addition), ``-TDDDDDDDDDD`` comes before the
+offsets: the number of the file's first date in the image, counted from 0.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ShardName",
     "Window",
+    "date_groups",
     "expected_files",
     "file_dimensions",
     "layout",
@@ -26,8 +29,10 @@ __all__ = [
     "shard_name",
 ]
 
-# The last two groups of digits are the offsets: NAME itself may hold dashes and digits.
-_SHARD = re.compile(r"(?P<name>.+)-(?P<row>\d{10})-(?P<col>\d{10})", re.DOTALL)
+# The last groups of digits are the offsets: NAME itself may hold dashes and digits.
+_SHARD = re.compile(
+    r"(?P<name>.+?)(?:-T(?P<date>\d{10}))?(?:-(?P<row>\d{10})-(?P<col>\d{10}))?", re.DOTALL
+)
 _SUFFIX = ".tif"
 
 
@@ -42,13 +47,18 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardName:
-    """What a file name says: the image's name and, for a shard, its offsets ``(row, col)``."""
+    """What a file name says: the image's name and, for a shard, its offsets.
+
+    ``offset`` is ``(row, col)``; ``date`` is the number of the first date that the file holds, None
+    where it holds all.
+    """
 
     name: str
     offset: tuple[int, int] | None = None
+    date: int | None = None
 
 
-def shard_name(name: str, offset: tuple[int, int] | None = None) -> str:
+def shard_name(name: str, offset: tuple[int, int] | None = None, date: int | None = None) -> str:
     """Name one file of a pre-ARD image.
 
     Parameters
@@ -56,24 +66,26 @@ def shard_name(name: str, offset: tuple[int, int] | None = None) -> str:
     name : str
         Name of the image; dashes and digits are fine.
     offset : tuple of int, optional
-        ``(row, col)`` of the shard's upper-left pixel in the tile. None: the image is one file.
+        ``(row, col)`` of the shard's upper-left pixel in the tile. None: the file holds the tile.
+    date : int, optional
+        Number of its first date, counted from 0. None: the file holds all dates.
 
     Raises
     ------
     InputError
         When the name is empty or would read as a shard of another image.
     """
-    if not name or _SHARD.fullmatch(name):
+    found = _SHARD.fullmatch(name)
+    if found is None or found["row"] or found["date"]:
         raise InputError(
             f"{name!r} cannot name a pre-ARD image: it must not be empty nor end in "
-            "-YYYYYYYYYY-XXXXXXXXXX, which marks the shards"
+            "-YYYYYYYYYY-XXXXXXXXXX or -TDDDDDDDDDD, which mark the shards"
         )
-    if offset is None:
-        return f"{name}{_SUFFIX}"
-    row, col = offset
-    if not (0 <= row < 10**10 and 0 <= col < 10**10):
-        raise InputError(f"shard offset {offset} of {name!r} does not fit into ten digits")
-    return f"{name}-{row:010d}-{col:010d}{_SUFFIX}"
+    if not all(0 <= number < 10**10 for number in (*(offset or ()), date or 0)):
+        raise InputError(f"shard offset {offset}, {date} of {name!r} does not fit into ten digits")
+    first = "" if date is None else f"-T{date:010d}"
+    corner = "" if offset is None else f"-{offset[0]:010d}-{offset[1]:010d}"
+    return f"{name}{first}{corner}{_SUFFIX}"
 
 
 def metadata_name(name: str) -> str:
@@ -93,9 +105,12 @@ def parse_shard_name(filename: str) -> ShardName:
     if stem == filename or not stem:
         raise ShardError(f"{filename!r} is not the name of a pre-ARD file: it does not end in .tif")
     found = _SHARD.fullmatch(stem)
-    if found is None:
-        return ShardName(name=stem)
-    return ShardName(name=found["name"], offset=(int(found["row"]), int(found["col"])))
+    assert found is not None
+    return ShardName(
+        name=found["name"],
+        offset=(int(found["row"]), int(found["col"])) if found["row"] else None,
+        date=int(found["date"]) if found["date"] else None,
+    )
 
 
 def file_dimensions(value: object) -> tuple[int, int] | None:
@@ -158,10 +173,20 @@ def layout(
     ]
 
 
+def date_groups(count: int, per_file: int | None) -> list[range]:
+    """Return which dates of an image of `count` dates go into a file together, in time.
+
+    ``per_file`` None, or `count` and more: all of them.
+    """
+    step = per_file or max(count, 1)
+    return [range(first, min(first + step, count)) for first in range(0, max(count, 1), step)]
+
+
 def expected_files(
     name: str,
     size: tuple[int, int],
     dimensions: int | tuple[int, int] | Sequence[int] | None = None,
+    groups: Sequence[range] = (),
 ) -> dict[str, Window]:
     """Name the files that a task makes.
 
@@ -173,13 +198,19 @@ def expected_files(
         ``(width, height)`` of the tile in pixels.
     dimensions : int or pair of int, optional
         ``fileDimensions``, see `layout`.
+    groups : sequence of range, optional
+        See `date_groups`; one group or none: every file holds all dates.
 
     Returns
     -------
     dict of str to Window
-        File name to the window it holds, row by row: ``NAME.tif`` when one file is enough.
+        File name to the window it holds, by date, then row by row: ``NAME.tif`` when one file is
+        enough.
     """
     windows = layout(size, dimensions)
-    if len(windows) == 1:
-        return {shard_name(name): windows[0]}
-    return {shard_name(name, (w.row_off, w.col_off)): w for w in windows}
+    firsts = [group.start for group in groups] if len(groups) > 1 else [None]
+    return {
+        shard_name(name, (w.row_off, w.col_off) if len(windows) > 1 else None, first): w
+        for first in firsts
+        for w in windows
+    }

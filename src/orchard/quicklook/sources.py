@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,13 +161,14 @@ def _open_preard(path: Path, bands: Sequence[str]) -> Iterator[PreardStack]:
                 shard = files.enter_context(rasterio.open(document.with_name(name)))
             except RasterioError as error:
                 raise ShardError(f"shard {name} cannot be read: {error}") from error
-            expected = (metadata.count, window.height, window.width)
+            dates = metadata.dates_of(name)
+            expected = (len(metadata.bands) * len(dates), window.height, window.width)
             if (shard.count, shard.height, shard.width) != expected:
                 raise ShardError(
                     f"shard {name} has {shard.count} bands of {shard.height} x {shard.width} "
                     f"pixels, not {expected[0]} of {expected[1]} x {expected[2]}"
                 )
-            shards.append((shard, window.row_off, window.col_off))
+            shards.append((shard, window.row_off, window.col_off, dates))
         yield PreardStack(metadata, shards, bands)
 
 
@@ -176,7 +178,7 @@ class PreardStack:
     def __init__(
         self,
         metadata: ImageMetadata,
-        shards: Sequence[tuple[Any, int, int]],
+        shards: Sequence[tuple[Any, int, int, range]],
         bands: Sequence[str],
     ) -> None:
         self.name = metadata.name
@@ -195,35 +197,55 @@ class PreardStack:
 
     def windows(self) -> Iterator[Rect]:
         """Windows of whole blocks, shard by shard."""
-        for shard, top, left in self._shards:
+        for shard, top, left, dates in self._shards:
+            if dates.start:
+                continue  # the files of all dates are cut alike
             rows, cols = shard.block_shapes[0]
             step = (_at_least(rows), _at_least(cols))
             yield from tiling(top, left, top + shard.height, left + shard.width, step)
 
     def read(self, window: Rect, numbers: Sequence[int]) -> Part:
         """Read some acquisitions in a window, which lies in one shard."""
-        from rasterio.errors import RasterioError
-        from rasterio.windows import Window
-
-        shard, top, left = next(
+        here = [
             one
             for one in self._shards
             if one[1] <= window.top < one[1] + one[0].height
             and one[2] <= window.left < one[2] + one[0].width
+        ]
+        files = [next(one for one in here if number in one[3]) for number in numbers]
+        runs = groupby(zip(numbers, files, strict=True), key=lambda pair: id(pair[1]))
+        together = [list(run) for _, run in runs]
+        raw = np.concatenate(
+            [self._read_file(run[0][1], window, [number for number, _ in run]) for run in together]
         )
-        height, width = window.bottom - window.top, window.right - window.left
-        indices = [number * self._count + index for number in numbers for index in self._indices]
-        try:
-            raw = shard.read(
-                indices, window=Window(window.left - left, window.top - top, width, height)
-            ).reshape(len(numbers), len(self._indices), height, width)
-        except RasterioError as error:
-            raise ShardError(f"shard {Path(shard.name).name} cannot be read: {error}") from error
         colours = raw[:, : len(self._scales)]
-        seen = _has_data(colours, shard.nodata if self._nodata is None else self._nodata)
+        nodata = here[0][0].nodata if self._nodata is None else self._nodata
+        seen = _has_data(colours, nodata)
         values = [_scaled(colours[:, number], *scale) for number, scale in enumerate(self._scales)]
         clear = self._collection.clear_mask(raw[:, -1]) if self._collection else None
         return Part(np.stack(values, axis=1), np.asarray(seen.all(axis=1)), clear)
+
+    def _read_file(
+        self, file: tuple[Any, int, int, range], window: Rect, numbers: Sequence[int]
+    ) -> NDArray[Any]:
+        """Read some acquisitions of one file: ``(date, band, y, x)``."""
+        from rasterio.errors import RasterioError
+        from rasterio.windows import Window
+
+        shard, top, left, dates = file
+        height, width = window.bottom - window.top, window.right - window.left
+        indices = [
+            (number - dates.start) * self._count + index
+            for number in numbers
+            for index in self._indices
+        ]
+        try:
+            raw: NDArray[Any] = shard.read(
+                indices, window=Window(window.left - left, window.top - top, width, height)
+            )
+        except RasterioError as error:
+            raise ShardError(f"shard {Path(shard.name).name} cannot be read: {error}") from error
+        return raw.reshape(len(numbers), len(self._indices), height, width)
 
 
 def _described(metadata: ImageMetadata) -> Collection | None:

@@ -6,7 +6,7 @@ from .auth import login, resolve_credentials
 from .engine import EarthEngine, ledger_path
 from .filters import read_filter
 from .operations import Operation
-from .planning import Limits
+from .splitting import Limits
 
 __all__ = [
     "EarthEngine",

@@ -9,8 +9,9 @@ from orchard.tracking import State, TaskStatus, now_ms
 
 from .lifecycle import Part, Record, observe, status_of_operations
 from .operations import Operation, PartId
-from .results import Results, n_parts
+from .results import Results
 from .spec import ImageSpec
+from .splitting import Limits, first_generation, n_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,7 +27,9 @@ __all__ = ["adopt", "foreign_statuses", "open_operations"]
 _ALIVE = frozenset({State.READY, State.RUNNING})
 
 
-def adopt(tasks: Sequence[Task], store: Store, ledger: Ledger, listing: Listing) -> None:
+def adopt(
+    tasks: Sequence[Task], store: Store, ledger: Ledger, listing: Listing, limits: Limits
+) -> None:
     """Record tasks, together with what the service has of them already.
 
     That is so after a crash between an export and its record, and when the ledger was lost.
@@ -38,6 +41,8 @@ def adopt(tasks: Sequence[Task], store: Store, ledger: Ledger, listing: Listing)
     ledger : Ledger
     listing : Listing
         Of all operations.
+    limits : Limits
+        A task that would break one is cut by its period.
     """
     first = ledger.first_attempts([task.key for task in tasks])
     operations: dict[str, list[Operation]] = {}
@@ -46,12 +51,12 @@ def adopt(tasks: Sequence[Task], store: Store, ledger: Ledger, listing: Listing)
     results = Results(store)
 
     def entry(task: Task) -> tuple[Record, bytes, list[Part]]:
-        record, theirs = _record(task, store.url), operations.get(task.key, [])
+        record, theirs = _record(task, store.url, limits), operations.get(task.key, [])
         generation = max((op.part.generation for op in theirs if op.part), default=0)
         # What was done before counts if its files are still there; an order that was cleaned and
         # is made again starts anew, though the service still remembers it.
         done = bool(theirs) and bool(results.files(replace(record, generation=generation)))
-        generation, parts = _parts(task.key, theirs, first.get(task.key, 0), done=done)
+        generation, parts = _parts(record, theirs, first.get(task.key, 0), done=done)
         record = replace(record, generation=generation)
         return record, ImageSpec.of(task).pack(), _completed(record, parts)
 
@@ -59,7 +64,7 @@ def adopt(tasks: Sequence[Task], store: Store, ledger: Ledger, listing: Listing)
 
 
 def _parts(
-    key: str, operations: Iterable[Operation], first: int, *, done: bool
+    record: Record, operations: Iterable[Operation], first: int, *, done: bool
 ) -> tuple[int, list[Part]]:
     """Return generation and parts of a task, as its operations have them."""
     ours = sorted(
@@ -68,7 +73,11 @@ def _parts(
     good = _ALIVE | ({State.COMPLETED} if done else frozenset())
     if not any(operation.state in good for _, operation in ours):
         attempt = max([first, *(part.attempt + 1 for part, _ in ours)])
-        return 0, [Part(id=PartId(key=key, attempt=attempt))]
+        generation = record.generation
+        return generation, [
+            Part(id=PartId(key=record.key, generation=generation, number=n, attempt=attempt))
+            for n in range(n_parts(record.size, record.dates, generation))
+        ]
     generation = max(part.generation for part, operation in ours if operation.state in good)
     latest = {part.number: (part, op) for part, op in ours if part.generation == generation}
     return generation, [observe(Part(id=part), op) for part, op in latest.values()]
@@ -79,13 +88,16 @@ def _completed(record: Record, parts: list[Part]) -> list[Part]:
     there = {part.id.number for part in parts}
     return parts + [
         Part(id=PartId(key=record.key, generation=record.generation, number=number))
-        for number in range(n_parts(record.size, record.generation))
+        for number in range(n_parts(record.size, record.dates, record.generation))
         if number not in there
     ]
 
 
-def _record(task: Task, store: str) -> Record:
+def _record(task: Task, store: str, limits: Limits) -> Record:
     request, now = task.plan.request, now_ms()
+    scenes = [len(day.scenes) for day in task.plan.acquisitions]
+    # Planning has refused what cannot be cut small enough.
+    generation = first_generation(scenes, len(task.collection.bands), limits) or 0
     return Record(
         key=task.key,
         order=task.order,
@@ -94,6 +106,8 @@ def _record(task: Task, store: str) -> Record:
         store=store,
         state=State.READY,
         priority=task.priority,
+        generation=generation,
+        dates=len(scenes),
         export=dict(task.export),
         size=(request.tile.size[0], request.tile.size[1]),
         created_ms=task.submitted or now,

@@ -21,8 +21,9 @@ from .feeder import Feeder, Options
 from .ledger import Ledger
 from .lifecycle import SENT, PartState, status_of
 from .operations import Operation, list_operations
-from .planning import Limits, plan_tasks
+from .planning import plan_tasks
 from .results import Results
+from .splitting import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -139,11 +140,19 @@ class EarthEngine:
         new = [task for task in tasks if task.key not in known]
         listing = self._feeder.look(everything=bool(new))
         if new:
-            adopt(new, store, self._ledger, listing)
+            adopt(new, store, self._ledger, listing, self.limits)
+        self._note_layouts(keys, store)
         self._feeder.settle(store)
         self._feeder.feed(listing.pending)
         statuses = self._statuses(keys)
         return [statuses[key] for key in keys]
+
+    def _note_layouts(self, keys: Sequence[str], store: Store) -> None:
+        """Let the image metadata, which was written just now, tell how tasks are cut."""
+        results = Results(store)
+        for record in self._ledger.records(keys).values():
+            if record.generation:
+                results.note_layout(record)
 
     def poll(self, ids: Sequence[str], store: Store) -> dict[str, TaskStatus]:
         """Return the status of tasks: one listing of operations tells all.

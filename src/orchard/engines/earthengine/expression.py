@@ -178,7 +178,7 @@ def export_request(
             "shardSize, cloudOptimized, skipEmptyTiles, maxPixels, priority, formatOptions"
         )
     skip = bool(export.get("skipEmptyTiles") or export.get("skipEmptyFiles"))
-    image = finish(build_image(spec), spec, masked=skip)
+    image = finish(build_image(spec.of_dates(part.dates)), spec, masked=skip)
     a, b, x, d, e, y = spec.transform
     row, col, height, width = part.window
     options: dict[str, Any] = {

@@ -43,8 +43,8 @@ class Options:
         How many exports are sent at a time.
     attempts : int
         How often an export is sent whose failures look transient.
-    generations : int
-        How often a task that is too large is quartered.
+    splits : int
+        How often a task that is too large is quartered, and its period halved.
     expression : int
         Bytes that an expression may have.
     """
@@ -52,7 +52,7 @@ class Options:
     queue: int = 2500
     threads: int = 8
     attempts: int = 3
-    generations: int = 3
+    splits: int = 3
     expression: int = 10_000_000
 
 
@@ -168,7 +168,8 @@ class Feeder:
             parts,
             cancelling=not wanted,
             attempts=self.options.attempts,
-            generations=self.options.generations,
+            splits=self.options.splits,
+            dates=record.dates,
         )
         following: list[Part] = []
         match verdict.action:
@@ -176,7 +177,7 @@ class Feeder:
                 new = results.verify(record, parts)
             case Action.SPLIT:
                 self._stop(parts)
-                new, following = results.split(record, parts)
+                new, following = results.split(record, parts, self.options.splits)
             case Action.REPEAT:
                 new = replace(record, state=verdict.state, error=None)
                 following = [p.again() for p in parts if p.state is PartState.FAILED]
@@ -291,7 +292,9 @@ class Feeder:
 
     def _export(self, record: Record, id_: PartId) -> Operation:
         spec = ImageSpec.unpack(self.ledger.spec(record.key))
-        part = PartSpec.of(record.name, record.size, record.export, id_.generation, id_.number)
+        part = PartSpec.of(
+            record.name, record.size, record.export, record.dates, id_.generation, id_.number
+        )
         _check_pixels(record, part)
         request, size = export_request(
             spec,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ledger"]
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
     seq INTEGER PRIMARY KEY,
@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     export BLOB NOT NULL,
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
+    dates INTEGER NOT NULL DEFAULT 1,
     error TEXT,
     files BLOB,
     created_ms INTEGER NOT NULL,
@@ -69,7 +70,7 @@ STRICT, WITHOUT ROWID;
 """
 _TASK = (
     "key, ord, name, prefix, store, state, priority, generation, looks, export, width, height, "
-    "error, files, created_ms, updated_ms"
+    "dates, error, files, created_ms, updated_ms"
 )
 _PART = (
     "key, generation, number, attempt, state, operation, error, uris, service_attempt, "
@@ -151,6 +152,10 @@ class Ledger:
                         f"(format {version}): upgrade, or name another file"
                     )
                 connection.executescript(_SCHEMA)
+                if version == 1:  # whose tasks were never cut by dates
+                    connection.execute(
+                        "ALTER TABLE tasks ADD COLUMN dates INTEGER NOT NULL DEFAULT 1"
+                    )
                 connection.execute(f"PRAGMA user_version={_VERSION}")
             except (sqlite3.Error, OSError) as error:
                 raise EngineError(
@@ -180,7 +185,7 @@ class Ledger:
             for record, spec, parts in tasks:
                 done = db.execute(
                     f"INSERT OR IGNORE INTO tasks ({_TASK}, spec) "  # noqa: S608 - own columns
-                    f"VALUES ({', '.join('?' * 17)})",
+                    f"VALUES ({', '.join('?' * 18)})",
                     (*_task_row(record), spec),
                 )
                 if done.rowcount:
@@ -336,6 +341,7 @@ def _task_row(record: Record) -> tuple[Any, ...]:
         record.looks,
         orjson.dumps(dict(record.export)),
         *record.size,
+        record.dates,
         record.error,
         orjson.dumps([file.to_dict() for file in record.files]),
         record.created_ms,
@@ -356,10 +362,11 @@ def _task(row: Sequence[Any]) -> Record:
         looks=row[8],
         export=orjson.loads(row[9]),
         size=(row[10], row[11]),
-        error=row[12],
-        files=tuple(FileInfo.from_dict(file) for file in orjson.loads(row[13] or b"[]")),
-        created_ms=row[14],
-        updated_ms=row[15],
+        dates=row[12],
+        error=row[13],
+        files=tuple(FileInfo.from_dict(file) for file in orjson.loads(row[14] or b"[]")),
+        created_ms=row[15],
+        updated_ms=row[16],
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchard.tracking import FileInfo, State, TaskStatus
 
 from .failures import Failure, classify
+from .splitting import dates_per_file, next_generation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -100,12 +101,14 @@ class Record:
     state : State
     priority : int
     generation : int
-        How often it was quartered.
+        How it is cut, see `splitting`.
     looks : int
         How often its files were looked for in vain after the service said it was done.
     export : mapping
     size : (int, int)
         Width and height of the tile.
+    dates : int
+        Of the image.
     error : str or None
     files : tuple of FileInfo
     created_ms, updated_ms : int
@@ -122,6 +125,7 @@ class Record:
     looks: int = 0
     export: Mapping[str, Any]
     size: tuple[int, int]
+    dates: int = 1
     error: str | None = None
     files: tuple[FileInfo, ...] = ()
     created_ms: int = 0
@@ -168,7 +172,12 @@ class Verdict:
 
 
 def judge(
-    parts: Sequence[Part], *, cancelling: bool = False, attempts: int = 3, generations: int = 3
+    parts: Sequence[Part],
+    *,
+    cancelling: bool = False,
+    attempts: int = 3,
+    splits: int = 3,
+    dates: int = 1,
 ) -> Verdict:
     """Decide what to do about a task.
 
@@ -180,8 +189,10 @@ def judge(
         Whether the user wants it cancelled.
     attempts : int
         How often an export is repeated whose failure looks transient.
-    generations : int
-        How often a task is quartered at most.
+    splits : int
+        How often a task is quartered, and its period halved, at most.
+    dates : int
+        Of the task's image.
     """
     states = {part.state for part in parts}
     failed = [part for part in parts if part.state is PartState.FAILED]
@@ -191,7 +202,8 @@ def judge(
         if states != {PartState.COMPLETED}:
             return Verdict(action=Action.CANCEL, state=State.CANCELLED)
     if failed:
-        return _judge_failure(failed, parts[0].id.generation, attempts, generations)
+        following = next_generation(parts[0].id.generation, dates, splits)
+        return _judge_failure(failed, parts, attempts, dates=dates, can_split=following is not None)
     if states <= {PartState.COMPLETED, PartState.LOST}:
         return Verdict(action=Action.VERIFY, state=State.RUNNING)
     if PartState.CANCEL_REQUESTED in states:
@@ -201,14 +213,13 @@ def judge(
 
 
 def _judge_failure(
-    failed: Sequence[Part], generation: int, attempts: int, generations: int
+    failed: Sequence[Part], parts: Sequence[Part], attempts: int, *, dates: int, can_split: bool
 ) -> Verdict:
     classes = {classify(part.error): part.error for part in failed}
     for failure in (Failure.PERMANENT, Failure.TOO_LARGE):
-        if failure in classes and (failure is Failure.PERMANENT or generation >= generations):
-            return Verdict(
-                action=Action.FAIL, state=State.FAILED, error=_explain(classes[failure], generation)
-            )
+        if failure in classes and (failure is Failure.PERMANENT or not can_split):
+            error = _explain(classes[failure], parts, dates)
+            return Verdict(action=Action.FAIL, state=State.FAILED, error=error)
     if Failure.TOO_LARGE in classes:
         return Verdict(action=Action.SPLIT, state=State.READY)
     worst = max(part.id.attempt for part in failed)
@@ -220,10 +231,12 @@ def _judge_failure(
     )
 
 
-def _explain(message: str | None, generation: int) -> str:
+def _explain(message: str | None, parts: Sequence[Part], dates: int) -> str:
     text = message or "Earth Engine gave no reason"
-    if generation:
-        text += f" (also in {4**generation} parts: order shorter periods with period_freq)"
+    if len(parts) > 1 and classify(message) is Failure.TOO_LARGE:
+        single = dates_per_file(dates, parts[0].id.generation) == 1
+        advice = "use smaller tiles" if single else "order shorter periods with period_freq"
+        text += f" (also in {len(parts)} parts: {advice})"
     return text
 
 
@@ -262,7 +275,7 @@ def status_of_operations(name: str, operations: Iterable[Operation]) -> TaskStat
         observe(Part(id=op.part), op) for _, op in sorted(latest.items()) if op.part is not None
     ]
     # Without the ledger nothing can be repeated or split: a failure is final.
-    verdict = judge(parts, attempts=1, generations=0) if parts else None
+    verdict = judge(parts, attempts=1, splits=0) if parts else None
     if verdict is None or verdict.action is Action.VERIFY:
         return None
     record = Record(

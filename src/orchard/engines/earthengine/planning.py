@@ -17,6 +17,7 @@ from orchard.filters import parse_filters
 from .expression import build_collection, build_region
 from .failures import Failure, RefusedError, classify
 from .spec import tile_ring
+from .splitting import Limits, expression_size, first_generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,31 +28,9 @@ if TYPE_CHECKING:
 
     from .client import Client
 
-__all__ = ["Limits", "plan_tasks"]
+__all__ = ["plan_tasks"]
 
 _INDEX, _TIME = "system:index", "system:time_start"
-# Bytes of an expression for each scene, date and band of an image, and for the rest; measured 393,
-# 318, 24 and 7,000.
-_PER_SCENE, _PER_DAY, _PER_BAND, _FIXED = 450, 400, 40, 20_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What one image and one request may be.
-
-    Parameters
-    ----------
-    bands : int
-        Bands of an image (bands x acquisitions).
-    expression : int
-        Bytes of a serialised expression.
-    places : int
-        Tiles that one request asks about.
-    """
-
-    bands: int = 5000
-    expression: int = 10_000_000
-    places: int = 100
 
 
 @dataclass(kw_only=True)
@@ -217,23 +196,22 @@ def solar_day(time: datetime, longitude: float) -> date:
 
 
 def _check(plan: TaskPlan, collection: Collection, limits: Limits) -> None:
-    """Refuse an image that Earth Engine could not make, before anything is recorded."""
-    n_days, n_bands = len(plan.acquisitions), len(collection.bands)
-    advice = "order shorter periods (period_freq), or configure fewer bands"
-    if n_days * n_bands > limits.bands:
-        raise InputError(
-            f"task {plan.request.name!r}: {n_bands} bands x {n_days} dates are "
-            f"{n_days * n_bands} bands, Earth Engine takes {limits.bands} an image: {advice}"
-        )
-    scenes = sum(len(day.scenes) for day in plan.acquisitions)
-    size = expression_size(scenes, n_days, n_bands)
-    if size > limits.expression:
-        raise InputError(
-            f"task {plan.request.name!r}: an expression of about {size} bytes for {scenes} scenes, "
-            f"Earth Engine takes {limits.expression}: {advice}"
-        )
+    """Refuse an image that Earth Engine could not make, before anything is recorded.
 
-
-def expression_size(n_scenes: int, n_days: int, n_bands: int) -> int:
-    """Return about how many bytes the expression of an image has, rather too many than too few."""
-    return _FIXED + _PER_SCENE * n_scenes + _PER_DAY * n_days + _PER_BAND * n_days * n_bands
+    One of too many dates is made in parts of its period; so only a single date can be too much.
+    """
+    scenes, n_bands = [len(day.scenes) for day in plan.acquisitions], len(collection.bands)
+    if first_generation(scenes, n_bands, limits) is not None:
+        return
+    advice = "configure fewer bands, or filter the scenes"
+    if n_bands > limits.bands:
+        raise InputError(
+            f"task {plan.request.name!r}: a date has {n_bands} bands, Earth Engine takes "
+            f"{limits.bands} an image: {advice}"
+        )
+    worst = max(scenes)
+    size = expression_size(worst, 1, n_bands)
+    raise InputError(
+        f"task {plan.request.name!r}: an expression of about {size} bytes for the {worst} scenes "
+        f"of a single date, Earth Engine takes {limits.expression}: {advice}"
+    )

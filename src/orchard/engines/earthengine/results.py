@@ -8,37 +8,43 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from orchard.errors import ConflictError, NotFoundError
-from orchard.preard import expected_files, layout, metadata_name, parse_shard_name
+from orchard.preard import date_groups, expected_files, metadata_name, parse_shard_name
 from orchard.tracking import FileInfo, State
 
 from .lifecycle import Part, PartState, Record
 from .operations import PartId
-from .spec import PartSpec, split_dimensions
+from .spec import PartSpec
+from .splitting import (
+    dates_per_file,
+    n_parts,
+    next_generation,
+    quarterings,
+    split_dimensions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchard.stores import ObjectInfo, Store
 
-__all__ = ["Results", "expected_names", "n_parts"]
+__all__ = ["Results", "expected_names"]
 
 _LOOKS = 3
 _TRIES = 20
 
 
-def n_parts(size: tuple[int, int], generation: int) -> int:
-    """Return how many exports make a tile that was quartered `generation` times."""
-    return len(layout(size, split_dimensions(size, generation))) if generation else 1
-
-
 def expected_names(record: Record) -> list[str]:
     """Name the files that a task should make."""
-    dimensions = (
-        split_dimensions(record.size, record.generation)
-        if record.generation
-        else record.export.get("fileDimensions")
-    )
-    return list(expected_files(record.name, record.size, dimensions))
+    groups = date_groups(record.dates, dates_per_file(record.dates, record.generation))
+    dimensions = _dimensions(record) or record.export.get("fileDimensions")
+    return list(expected_files(record.name, record.size, dimensions, groups))
+
+
+def _dimensions(record: Record) -> tuple[int, int] | None:
+    """Return width and height of the files of a tile that was quartered; None: it was not."""
+    if not quarterings(record.generation):
+        return None
+    return split_dimensions(record.size, record.generation)
 
 
 class Results:
@@ -79,7 +85,7 @@ class Results:
         skipping = record.export.get("skipEmptyTiles") or record.export.get("skipEmptyFiles")
         if len(files) == len(names) or (skipping and not lost):
             if record.generation:
-                self._note_dimensions(record)
+                self.note_layout(record)
             # Files that were left out because they would be empty are not in the manifest.
             return replace(record, state=State.COMPLETED, error=None, files=tuple(files))
         missing = f"{len(names) - len(files)} of its {len(names)} files are not in the store"
@@ -102,14 +108,15 @@ class Results:
             ),
         )
 
-    def split(self, record: Record, parts: Sequence[Part]) -> tuple[Record, list[Part]]:
-        """Quarter a task: its image will be made of more and smaller files.
+    def split(self, record: Record, parts: Sequence[Part], most: int) -> tuple[Record, list[Part]]:
+        """Cut a task: its image will be made of more and smaller files.
 
         The image metadata is changed first, so that it always tells the names to expect.
         """
-        generation = record.generation + 1
+        generation = next_generation(record.generation, record.dates, most)
+        assert generation is not None  # the verdict was to split
         new = replace(record, generation=generation, state=State.READY, error=None, looks=0)
-        self._note_dimensions(new)
+        self.note_layout(new)
         for name in self._folder(record.prefix):
             if _is_shard_of(name, record.name):
                 self.store.delete(_key(record, name))
@@ -120,7 +127,7 @@ class Results:
                 id=PartId(key=record.key, generation=generation, number=number, attempt=attempt),
                 eecu_seconds=0.0 if number else cost,
             )
-            for number in range(n_parts(record.size, generation))
+            for number in range(n_parts(record.size, record.dates, generation))
         ]
         return new, following
 
@@ -140,20 +147,23 @@ class Results:
             or not all(name in there for name in part_names(record, part.id))
         ]
 
-    def _note_dimensions(self, record: Record) -> None:
-        """Write the size of the files into the image metadata, from where readers have it."""
+    def note_layout(self, record: Record) -> None:
+        """Write how a task is cut into the image metadata, from where readers have it."""
         key = _key(record, metadata_name(record.name))
-        wanted = list(split_dimensions(record.size, record.generation))
+        dimensions, step = _dimensions(record), dates_per_file(record.dates, record.generation)
+        kwds = {} if dimensions is None else {"fileDimensions": list(dimensions)}
+        cut = {"dates_per_file": step} if step < record.dates else {}
         for _ in range(_TRIES):
             try:
                 data, info = self.store.get(key)
             except NotFoundError:
                 return  # the order was made without metadata documents
             document: dict[str, Any] = orjson.loads(data)
-            export = document["store"]["export_image_kwds"]
-            if export.get("fileDimensions") == wanted:
+            export, image = document["store"]["export_image_kwds"], document["image"]
+            if kwds.items() <= export.items() and cut.items() <= image.items():
                 return
-            document["store"]["export_image_kwds"] = {**export, "fileDimensions": wanted}
+            document["store"]["export_image_kwds"] = {**export, **kwds}
+            document["image"] = {**image, **cut}
             try:
                 content = orjson.dumps(document, option=orjson.OPT_INDENT_2)
                 self.store.put(key, content, if_match=info.etag)
@@ -164,10 +174,17 @@ class Results:
 
 def part_names(record: Record, part: PartId) -> list[str]:
     """Name the files that one part of a task should make."""
-    if part.generation == 0:
-        return expected_names(replace(record, generation=0))
-    found = PartSpec.of(record.name, record.size, {}, part.generation, part.number)
-    return [f"{found.name}.tif"]
+    found = PartSpec.of(
+        record.name, record.size, record.export, record.dates, part.generation, part.number
+    )
+    if not found.sharded:
+        return [f"{found.name}.tif"]
+    return [f"{found.name}{offsets}" for offsets in _offsets(record.size, found.dimensions)]
+
+
+def _offsets(size: tuple[int, int], dimensions: tuple[int, int] | None) -> list[str]:
+    """Return what the service appends to the name of each file."""
+    return [file.removeprefix("x") for file in expected_files("x", size, dimensions)]
 
 
 def _first_missing(names: Sequence[str], files: Sequence[FileInfo]) -> str:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from orchard.preard import Window, expected_files, file_dimensions, layout
+from orchard.preard import (
+    Window,
+    date_groups,
+    expected_files,
+    file_dimensions,
+    layout,
+    parse_shard_name,
+    shard_name,
+)
+
+from .splitting import dates_per_file, quarterings, split_dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +30,7 @@ if TYPE_CHECKING:
     from orchard.engines import Task
     from orchard.grid import Tile
 
-__all__ = ["BandSpec", "ImageSpec", "PartSpec", "crs_name", "split_dimensions", "tile_ring"]
-
-_CORNER = 16
-"""Shards of a split task begin at multiples of this many pixels, where the tile is large enough."""
+__all__ = ["BandSpec", "ImageSpec", "PartSpec", "crs_name", "tile_ring"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +116,10 @@ class ImageSpec:
         """Bands of the image: bands x acquisitions."""
         return len(self.bands) * len(self.days)
 
+    def of_dates(self, dates: range) -> Self:
+        """Return what some of the acquisitions are made of."""
+        return replace(self, days=self.days[dates.start : dates.stop])
+
     def pack(self) -> bytes:
         """Return as compressed JSON."""
         return zlib.compress(orjson.dumps(asdict(self)), 6)
@@ -175,11 +185,13 @@ def tile_ring(tile: Tile) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartSpec:
-    """One export of a task: a window of the tile, and what its files are called.
+    """One export of a task: a window of the tile, some dates, and what its files are called.
 
     Parameters
     ----------
     window : Window
+    dates : range
+        Which acquisitions of the task.
     name : str
         Of the file without suffix, or of its shards without their offsets.
     sharded : bool
@@ -189,6 +201,7 @@ class PartSpec:
     """
 
     window: Window
+    dates: range
     name: str
     sharded: bool
     dimensions: tuple[int, int] | None
@@ -199,33 +212,34 @@ class PartSpec:
         name: str,
         size: tuple[int, int],
         export: Mapping[str, Any],
-        generation: int,
-        number: int,
+        dates: int,
+        generation: int = 0,
+        number: int = 0,
     ) -> Self:
-        """Return a part of a task of this name.
+        """Return a part of a task of this name, of so many dates.
 
-        Generation 0 is the whole tile in one export, cut by the service. From generation 1 on, each
-        export makes one file, called what that shard of the tile is called.
+        An export of the whole tile is cut by the service. One of a quarter makes one file, called
+        what that shard of the tile is called.
         """
-        width, height = size
-        if generation == 0:
+        groups = date_groups(dates, dates_per_file(dates, generation))
+        if quarterings(generation) == 0:
             dimensions = file_dimensions(export.get("fileDimensions"))
+            group = groups[number]
+            first = group.start if len(groups) > 1 else None
             return cls(
-                window=Window(0, 0, height, width),
-                name=name,
+                window=Window(0, 0, size[1], size[0]),
+                dates=group,
+                name=shard_name(name, date=first).removesuffix(".tif"),
                 sharded=len(layout(size, dimensions)) > 1,
                 dimensions=dimensions,
             )
-        files = expected_files(name, size, split_dimensions(size, generation))
+        files = expected_files(name, size, split_dimensions(size, generation), groups)
         file, window = list(files.items())[number]
-        return cls(window=window, name=file.removesuffix(".tif"), sharded=False, dimensions=None)
-
-
-def split_dimensions(size: tuple[int, int], generation: int) -> tuple[int, int]:
-    """Return width and height of the parts of a tile that was quartered `generation` times."""
-
-    def side(pixels: int) -> int:
-        part = math.ceil(pixels / 2.0**generation)
-        return math.ceil(part / _CORNER) * _CORNER if part >= _CORNER else part
-
-    return side(size[0]), side(size[1])
+        first = parse_shard_name(file).date or 0
+        return cls(
+            window=window,
+            dates=next(group for group in groups if group.start == first),
+            name=file.removesuffix(".tif"),
+            sharded=False,
+            dimensions=None,
+        )

@@ -56,12 +56,15 @@ class Limits:
         Operations that run at a time.
     memory : int, optional
         Pixels x bands that fit into memory; an export of more fails.
+    bands : int
+        Of an image.
     """
 
     queue: int = 3000
     expression: int = 10_000_000
     running: int = 2
     memory: int | None = None
+    bands: int = 5000
 
 
 @dataclass(kw_only=True)
@@ -223,6 +226,8 @@ class Service:
     def _check_image(self, image: Any, body: Mapping[str, Any]) -> None:
         if not isinstance(image, Image) or image.size is None:
             raise EvaluationError("the expression is not an image on a grid")
+        if len(image.bands) > self.limits.bands:
+            raise EvaluationError(f"Too many bands: {len(image.bands)} (max: {self.limits.bands}).")
         pixels = image.size[0] * image.size[1]
         most = int((body.get("maxPixels") or {}).get("value", 100_000_000))
         if pixels > most:
