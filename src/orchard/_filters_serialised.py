@@ -1,10 +1,11 @@
-"""Filters as Earth Engine's Python client serialised them in 2019, which CEDAR 0.0.4 recorded.
+"""Filters as Earth Engine's Python client serialises them: now, and in 2019 for CEDAR 0.0.4.
 
-A document is ``{"type": "CompoundValue", "scope": [[name, node], …], "value": node}``. A node is a
-plain value, a list of nodes, ``{"type": "ValueRef", "value": name}`` or a call, ``{"type":
-"Invocation", "functionName": "Filter.…", "arguments": {…}}``. The client (0.1.182) wrote ``lte``,
-``gte`` and ``neq`` as ``not`` of their opposites; that is undone here, so the user's own filter is
-read back.
+In 2019 a document was ``{"type": "CompoundValue", "scope": [[name, node], …], "value": node}``. A
+node is a plain value, a list of nodes, ``{"type": "ValueRef", "value": name}`` or a call,
+``{"type": "Invocation", "functionName": "Filter.…", "arguments": {…}}``. Since then it is
+``{"result": name, "values": {name: node}}``, with other words for the same nodes. The client writes
+``lte``, ``gte`` and ``neq`` as ``not`` of their opposites; that is undone here, so the user's own
+filter is read back.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from .errors import FilterError
 
-__all__ = ["read_serialised"]
+__all__ = ["is_serialised", "read_serialised"]
 
 _OPPOSITE = {"greaterThan": "lte", "lessThan": "gte", "equals": "neq"}
 
@@ -46,6 +47,8 @@ def read_serialised(document: Mapping[str, Any]) -> dict[str, Any]:
     FilterError
         Naming what is not understood.
     """
+    if "result" in document:
+        document = _as_in_2019(document)
     scope = document.get("scope", ())
     try:
         reader = _Reader(dict(scope))
@@ -53,6 +56,40 @@ def read_serialised(document: Mapping[str, Any]) -> dict[str, Any]:
         raise FilterError(f"serialised filter: scope {scope!r} is not understood") from None
     compound = document.get("type") == "CompoundValue"
     return reader.filter(document.get("value") if compound else document, 0)
+
+
+def is_serialised(data: Mapping[str, Any]) -> bool:
+    """Whether a document is a serialised filter, and not one of ours."""
+    return "function" not in data and ("type" in data or {"result", "values"} <= data.keys())
+
+
+def _as_in_2019(document: Mapping[str, Any]) -> dict[str, Any]:
+    values = document.get("values")
+    if not isinstance(values, Mapping):
+        raise FilterError("serialised filter: it has no `values`")
+    return {
+        "type": "CompoundValue",
+        "scope": [[name, _node(node, 0)] for name, node in values.items()],
+        "value": {"type": "ValueRef", "value": document["result"]},
+    }
+
+
+def _node(node: Any, depth: int) -> Any:
+    """Translate a node of today's into one of 2019."""
+    if depth > _MAX_DEPTH:
+        raise FilterError("serialised filter: nested too deeply, or referring to itself")
+    match node:
+        case {"constantValue": value}:
+            return value
+        case {"valueReference": name}:
+            return {"type": "ValueRef", "value": name}
+        case {"arrayValue": {"values": values}}:
+            return [_node(part, depth + 1) for part in values]
+        case {"functionInvocationValue": {"functionName": name, **more}}:
+            given = more.get("arguments", {})
+            arguments = {key: _node(value, depth + 1) for key, value in given.items()}
+            return {"type": "Invocation", "functionName": name, "arguments": arguments}
+    raise FilterError(f"serialised filter: {node!r} is not understood")
 
 
 class _Reader:
@@ -80,14 +117,27 @@ class _Reader:
         called = str(node.get("functionName"))
         function = called.removeprefix("Filter.")
         given = {key: self.value(v, depth) for key, v in node.get("arguments", {}).items()}
-        if called == function or function not in {*_COMPARISONS, "and", "or", "not"}:
-            raise FilterError(f"serialised filter: {called!r} has no counterpart here")
+        if called == function or function not in {*_COMPARISONS, "and", "or", "not", "notNull"}:
+            raise FilterError(
+                f"serialised filter: {called} has no counterpart here: filters compare properties; "
+                "bounds and dates are the tile's and the period's"
+            )
+        if function == "notNull":
+            return _not_null(given)
         if function in _COMPARISONS:
             return _comparison(function, given)
         parts = given.get("filters", ()) if function != "not" else [given.get("filter")]
         if function == "not" and (opposite := _negated(parts[0])):
             return {**self.filter(parts[0], depth + 1), "function": opposite}
         return {"function": function, "filters": [self.filter(p, depth + 1) for p in parts]}
+
+
+def _not_null(given: Mapping[str, Any]) -> dict[str, Any]:
+    names = given.get("properties")
+    if not isinstance(names, list) or not names:
+        raise FilterError("serialised filter: Filter.notNull without properties is not understood")
+    filters = [{"function": "notNull", "name": name} for name in names]
+    return filters[0] if len(filters) == 1 else {"function": "and", "filters": filters}
 
 
 def _negated(node: Any) -> str | None:

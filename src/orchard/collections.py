@@ -18,7 +18,17 @@ from .errors import CollectionError
 from .filters import Property
 from .qa import ClearRule, Flag, as_words, decide
 from .registry import GENERIC, Merged, by_catalog, close, package_data
-from .sources import Band, Companion, Model, Number, Shift, SourceRule, StacAsset, StacSource
+from .sources import (
+    Band,
+    Companion,
+    Model,
+    Number,
+    Shift,
+    SourceRule,
+    StacAsset,
+    StacSource,
+    with_earthengine,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -65,6 +75,9 @@ class Collection(Model):
         By catalogue; the generic entry is ``*``. A single entry may be given as such.
     properties : mapping of str to Property
         Filter name -> STAC property.
+    earthengine : str or mapping, optional
+        Id of the image collection at Earth Engine, where it is not ``id``; or ``{id, bands}`` with
+        the names (or what else `Band` takes) of its bands there, too.
     metadata : list of str
         Properties kept for each scene: names of ``properties`` or of the item itself.
     clear : ClearRule, optional
@@ -80,6 +93,7 @@ class Collection(Model):
     bands: Mapping[str, Band]
     stac: Mapping[str, StacSource] = {}
     properties: Mapping[str, Property] = {}
+    earthengine: StrictStr | None = None
     metadata: tuple[StrictStr, ...] = ()
     clear: ClearRule | None = None
     flags: Mapping[str, Flag] = {}
@@ -89,7 +103,7 @@ class Collection(Model):
     def _normal(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        data = dict(data)
+        data = with_earthengine(data)
         if isinstance(data.get("bands"), Mapping):
             data["bands"] = {
                 name: {**band, "name": name} if isinstance(band, Mapping) else band
@@ -128,6 +142,11 @@ class Collection(Model):
                 yield f"stac.{catalog}.assets", band
             for band in (source.shift and source.shift.bands) or ():
                 yield f"stac.{catalog}.shift.bands", band
+
+    @property
+    def earthengine_id(self) -> str:
+        """Id of the image collection at Earth Engine."""
+        return self.earthengine or self.id
 
     # Quality -------------------------------------------------------------------------------------
 

@@ -95,6 +95,8 @@ def order_key(keys: Iterable[str]) -> str:
 def _collection_key(collection: Collection) -> str:
     """Stand for all of a collection but the words for people; the order of its bands counts."""
     words: Any = {"title": True, "bands": {"__all__": {"description", "units"}}}
+    if collection.earthengine is None:
+        words["earthengine"] = True  # so that keys stay what they were before there was this
     return _digest([list(collection.bands), collection.model_dump(mode="json", exclude=words)])
 
 

@@ -11,6 +11,7 @@ match such an item.
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ from pydantic import (
     model_validator,
 )
 
-from ._filters_serialised import read_serialised
+from ._filters_serialised import is_serialised, read_serialised
 from .errors import FilterError
 
 if TYPE_CHECKING:
@@ -214,21 +215,21 @@ class Property(BaseModel):
         return None if number is None else (number - self.offset) / self.scale
 
 
-def parse_filters(filters: Iterable[Filter | Mapping[str, Any]]) -> tuple[Filter, ...]:
+def parse_filters(filters: Iterable[Any]) -> tuple[Filter, ...]:
     """Read and check filters, all of which must match.
 
     Parameters
     ----------
-    filters : iterable of Filter or mapping
-        Either form: ``{function, name, value}``, or what CEDAR 0.0.4 wrote into image metadata,
-        Earth Engine's serialised ``{"type": "CompoundValue", "scope": …, "value": …}``.
+    filters : iterable of Filter, mapping, ee.Filter or str
+        Any form: ``{function, name, value}``; an ``ee.Filter``; what that serialises to (JSON, or
+        its text); what CEDAR 0.0.4 wrote into image metadata (``{"type": "CompoundValue", …}``).
 
     Raises
     ------
     FilterError
         Naming the function or key that is wrong or not understood.
     """
-    if isinstance(filters, (str, bytes, Mapping)):
+    if isinstance(filters, (str, bytes, Mapping)) or hasattr(filters, "serialize"):
         raise FilterError(f"filters must be a list of filters, not {filters!r}")
     return tuple(_parse(f) for f in filters)
 
@@ -402,17 +403,28 @@ def _in_calendar(filter_: Filter, properties: Mapping[str, Any]) -> bool:
 # Reading -----------------------------------------------------------------------------------------
 
 
-def _parse(data: Filter | Mapping[str, Any]) -> Filter:
+def _parse(data: Any) -> Filter:
     if isinstance(data, Filter):
         return data
+    if callable(serialize := getattr(data, "serialize", None)):
+        data = serialize()  # an ee.Filter, of whose library nothing else is needed
+    if isinstance(data, str):
+        data = _decoded(data)
     if not isinstance(data, Mapping):
         raise FilterError(f"a filter must be {{function, name, value}}, not {data!r}")
-    if "type" in data and "function" not in data:
+    if is_serialised(data):
         data = read_serialised(data)
     try:
         return Filter.model_validate(data)
     except ValidationError as error:
         raise FilterError(f"filter {dict(data)}: {_problem(error)}") from None
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise FilterError(f"a filter must be {{function, name, value}}, not {text!r}") from None
 
 
 def _problem(error: ValidationError) -> str:

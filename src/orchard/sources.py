@@ -10,7 +10,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator, mo
 
 from .filters import Filter, Property, Scalar, equals_any, parse_filters
 
-__all__ = ["Band", "Companion", "Model", "Number", "Shift", "SourceRule", "StacAsset", "StacSource"]
+__all__ = [
+    "Band",
+    "Companion",
+    "Model",
+    "Number",
+    "Shift",
+    "SourceRule",
+    "StacAsset",
+    "StacSource",
+    "with_earthengine",
+]
 
 Number = int | float
 
@@ -79,6 +89,34 @@ class Band(Model):
             data["earthengine_scale"] = engine.get("scale", 1)
             data["earthengine_offset"] = engine.get("offset", 0)
         return data
+
+
+def with_earthengine(collection: Mapping[str, Any]) -> dict[str, Any]:
+    """Hand what ``earthengine: {id, bands}`` of a collection says of bands to these.
+
+    Raises
+    ------
+    ValueError
+        For an unknown key or band.
+    """
+    found, given = dict(collection), collection.get("earthengine")
+    if not isinstance(given, Mapping):
+        return found
+    theirs, bands = given.get("bands") or {}, collection.get("bands")
+    if set(given) - {"id", "bands"} or not isinstance(theirs, Mapping):
+        raise ValueError("earthengine: give the id of the collection, or {id, bands}")
+    found["earthengine"] = given.get("id")
+    if not isinstance(bands, Mapping):
+        return found  # which the model refuses
+    if unknown := set(theirs) - set(bands):
+        raise ValueError(f"earthengine.bands: there is no band {min(map(str, unknown))!r}")
+    found["bands"] = {
+        name: {**band, "earthengine": theirs[name]}
+        if name in theirs and isinstance(band, Mapping)
+        else band
+        for name, band in bands.items()
+    }
+    return found
 
 
 class StacAsset(Model):

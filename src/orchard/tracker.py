@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import delivery
 from .collecting import not_collecting
 from .documents import order_key
-from .engines import Changes, Engine, Forgets, Notes, Retries, Works
+from .engines import Changes, Chooses, Engine, Forgets, Notes, Retries, Works
 from .errors import (
     EmptyOrderError,
     InputError,
@@ -212,6 +212,8 @@ class Tracker:
         )
 
     def _plan(self, asked: _Asked, now: datetime, callback: Callback | None) -> OrderPlan:
+        if isinstance(self.engine, Chooses):
+            self.engine.check_store(self.store)
         spec = make_spec(*asked, grid=self.tile_grid, known=self.collections)
         return make_plan(
             spec,

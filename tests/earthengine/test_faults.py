@@ -268,6 +268,8 @@ def test_a_store_elsewhere(there, order, tmp_path):
     tracker = order(there.engine(), store=open_store(tmp_path / "folder"))
     with pytest.raises(InputError, match="gs://"):
         _submit(tracker)
+    assert list(tracker.store.list()) == []
+    assert there.server.requests.total() == 0
 
 
 # Tasks

@@ -145,6 +145,7 @@ def test_objects_of_the_library(client):
         ],
     }
     assert Filter.model_validate(both)
+    assert parse_filters([ee.Filter.notNull(["A", "B"]).serialize()])[0].names() == {"A", "B"}
 
 
 def test_what_has_no_counterpart(client):
@@ -152,8 +153,12 @@ def test_what_has_no_counterpart(client):
 
     with pytest.raises(FilterError, match=r"Filter\.dateRangeContains.*the period's"):
         read_filter(ee.Filter.date("2020-01-01", "2021-01-01"))
-    with pytest.raises(FilterError, match="not a serialised filter"):
-        read_filter({"function": "eq"})
+    with pytest.raises(FilterError, match=r"a filter must be .* not 'clouds < 80'"):
+        read_filter("clouds < 80")
+    with pytest.raises(FilterError, match="nested too deeply, or referring to itself"):
+        read_filter({"result": "0", "values": {"0": {"valueReference": "0"}}})
+    with pytest.raises(FilterError, match="is not understood"):
+        read_filter({"result": "0", "values": {"0": {"what": 1}}})
 
 
 def test_what_cedar_wrote(scenes, client):

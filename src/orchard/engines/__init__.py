@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Changes",
+    "Chooses",
     "Engine",
     "Forgets",
     "Notes",
@@ -166,6 +167,20 @@ class Works(Protocol):
         """Work on tasks until all have ended, `timeout` seconds have passed or `stop` is set.
 
         None: on all tasks that are known, also on those that are added meanwhile.
+        """
+        ...
+
+
+@runtime_checkable
+class Chooses(Protocol):
+    """An engine that cannot write to every store."""
+
+    def check_store(self, store: Store) -> None:
+        """Refuse a store before anything is planned or recorded.
+
+        Raises
+        ------
+        InputError
         """
         ...
 

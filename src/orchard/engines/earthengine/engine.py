@@ -117,6 +117,10 @@ class EarthEngine:
 
     # The engine's seam
 
+    def check_store(self, store: Store) -> None:
+        """Refuse a store that Earth Engine cannot write to."""
+        Destination.of(store.url, "")
+
     def plan(
         self,
         requests: Sequence[TaskRequest],

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchard.errors import FilterError
 from orchard.filters import Filter, parse_filters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["build_filters", "read_filter"]
 
 _NEGATED = {"neq": "eq", "lte": "gt", "gte": "lt"}
-_DEEPEST = 50
 
 
 def build_filters(filters: Iterable[Filter | Mapping[str, Any]]) -> list[Any]:
@@ -70,94 +70,17 @@ def _compare(function: str, filter_: Filter) -> Any:
 
 
 def read_filter(filter_: Any) -> dict[str, Any]:
-    """Read an ``ee.Filter``, or the JSON that it serialises to, as a filter of Orchard.
-
-    Parameters
-    ----------
-    filter_ : ee.Filter or mapping
-        ``{"result": …, "values": {…}}``.
+    """Read an ``ee.Filter``, or what it serialises to, as a filter of Orchard.
 
     Returns
     -------
     dict
-        ``{function, name, value}``, see `orchard.filters`.
+        ``{function, name, value}``, see `orchard.filters.parse_filters`, which takes the same.
 
     Raises
     ------
     FilterError
         Naming the function that has no counterpart: bounds and dates come from tile and period.
     """
-    if hasattr(filter_, "serialize"):
-        import json
-
-        filter_ = json.loads(filter_.serialize())
-    if not isinstance(filter_, Mapping) or not {"result", "values"} <= filter_.keys():
-        raise FilterError(f"{filter_!r} is not a serialised filter of Earth Engine")
-    return _Reader(filter_["values"]).filter({"valueReference": filter_["result"]}, 0).to_dict()
-
-
-class _Reader:
-    """A serialised expression, where a name stands for a part that is used more than once."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = values
-
-    def value(self, node: Any, depth: int) -> Any:
-        """Return a node as plain JSON, function calls as they are."""
-        if depth > _DEEPEST:
-            raise FilterError("serialised filter: nested too deeply, or referring to itself")
-        if "valueReference" in node:
-            if node["valueReference"] not in self.values:
-                raise FilterError(f"serialised filter: {node} refers to what is not there")
-            return self.value(self.values[node["valueReference"]], depth + 1)
-        if "constantValue" in node:
-            return node["constantValue"]
-        if "arrayValue" in node:
-            return [self.value(part, depth + 1) for part in node["arrayValue"]["values"]]
-        if "functionInvocationValue" in node:
-            return node
-        raise FilterError(f"serialised filter: {sorted(node)} is not understood")
-
-    def filter(self, node: Any, depth: int) -> Filter:
-        call = self.value(node, depth)
-        if not isinstance(call, Mapping) or "functionInvocationValue" not in call:
-            raise FilterError(f"serialised filter: {call!r} is not a filter")
-        called = call["functionInvocationValue"]
-        name = str(called.get("functionName"))
-        given = {key: self.value(value, depth + 1) for key, value in called["arguments"].items()}
-        function = name.removeprefix("Filter.")
-        if function in {"and", "or"}:
-            parts = tuple(self.filter(part, depth + 1) for part in given["filters"])
-            return Filter(function=function, filters=parts)
-        if function == "not":
-            return _negation(self.filter(given["filter"], depth + 1))
-        (found,) = parse_filters([_comparison(function, name, given)])
-        return found
-
-
-def _negation(inner: Filter) -> Filter:
-    """Undo the library's habit of writing ``lte`` as not ``gt``."""
-    for function, opposite in _NEGATED.items():
-        if inner.function == opposite:
-            return inner.model_copy(update={"function": function})
-    return Filter(function="not", filters=(inner,))
-
-
-def _comparison(function: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    keys = set(given)
-    if function == "listContains" and keys == {"leftValue", "rightField"}:
-        return {"function": "inList", "name": given["rightField"], "value": given["leftValue"]}
-    if function == "rangeContains" and keys == {"field", "minValue", "maxValue"}:
-        value = [given["minValue"], given["maxValue"]]
-        return {"function": function, "name": given["field"], "value": value}
-    if function == "calendarRange" and keys == {"start", "end", "field"}:
-        value = [given["start"], given["end"]]
-        return {"function": function, "name": given["field"], "value": value}
-    if function == "notNull" and keys == {"properties"} and len(given["properties"]) == 1:
-        return {"function": function, "name": given["properties"][0]}
-    if keys == {"leftField", "rightValue"} and name.startswith("Filter."):
-        return {"function": function, "name": given["leftField"], "value": given["rightValue"]}
-    raise FilterError(
-        f"the Earth Engine filter {name} with {sorted(keys)} has no counterpart here: filters "
-        "compare properties; bounds and dates are the tile's and the period's"
-    )
+    (found,) = parse_filters([filter_])
+    return found.to_dict()

@@ -126,10 +126,10 @@ def _ask(batch: Sequence[_Query], client: Client) -> None:
 
 
 def _explained(error: RefusedError, collection: Collection) -> EngineError:
-    if "not found" in str(error) and collection.id in str(error):
+    if "not found" in str(error) and collection.earthengine_id in str(error):
         return CollectionError(  # type: ignore[return-value]  # the caller's input is wrong
-            f"Earth Engine has no image collection {collection.id!r}, or does not let this project "
-            "see it"
+            f"Earth Engine has no image collection {collection.earthengine_id!r}, or does not let "
+            "this project see it"
         )
     return CatalogError(f"the scenes of {collection.id} cannot be listed: {error}")
 
@@ -150,7 +150,7 @@ def _expression(batch: Sequence[_Query], names: Sequence[str]) -> Any:
     start = min(query.start for query in batch)
     end = max(query.end for query in batch)
     scenes = build_collection(
-        first.collection.id, _milliseconds(start), _milliseconds(end), first.filters
+        first.collection.earthengine_id, _milliseconds(start), _milliseconds(end), first.filters
     )
     # Properties that a scene may lack come last: the reducer takes null for these.
     reducer = ee.Reducer.toList(len(names), len(names) - 2)

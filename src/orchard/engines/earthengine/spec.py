@@ -94,7 +94,7 @@ class ImageSpec:
         """Describe a planned task."""
         request, tile = task.plan.request, task.plan.request.tile
         return cls(
-            collection=request.collection,
+            collection=task.collection.earthengine_id,
             bands=_bands(task.collection),
             dtype=task.collection.dtype,
             nodata=task.collection.nodata,

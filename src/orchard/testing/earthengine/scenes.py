@@ -49,7 +49,7 @@ def catalog_archive(catalog: str | os.PathLike[str], collections: Iterable[Colle
     for collection in collections:
         source = collection.stac_for(str(catalog))
         items = found.find(source.collection, _EVERYWHERE, _EPOCH, _END)
-        archive[collection.id] = [
+        archive[collection.earthengine_id] = [
             _image(item, collection) for item in items if source.matches(item.properties)
         ]
     return Archive(collections=archive)
@@ -73,7 +73,7 @@ def _image(item: Item, collection: Collection) -> Image:
     properties = {**item.properties, **{k: v for k, v in names.items() if v is not None}}
     properties |= {
         "system:index": item.id,
-        "system:id": f"{collection.id}/{item.id}",
+        "system:id": f"{collection.earthengine_id}/{item.id}",
         "system:time_start": round(item.time.timestamp() * 1000),
     }
     return Image(bands=tuple(bands), properties=properties, footprint=item.footprint)
