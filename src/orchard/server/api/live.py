@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 import orchard
 from orchard.report.model import build_model, task_columns
 from orchard.server.details import task_details
-from orchard.tracking import TrackingInfo
+from orchard.tracking import FAILED_STATES, TrackingInfo
 
 from .access import PlatformOf
 from .packed import Packed, Shelf, send
@@ -33,15 +33,16 @@ _PRIVATE = {"Cache-Control": "private, no-cache", "Cross-Origin-Resource-Policy"
 
 
 def changes(changed: Changed) -> dict[str, Any]:
-    """Return some tasks' columns, and what the whole order's causes of failure are now."""
+    """Return the columns of the tasks that have changed, and why those of them failed that did."""
     positions = changed.positions or []
     some = [changed.info.orders[position] for position in positions]
     part = TrackingInfo({**changed.info, "orders": some})
     causes: dict[str, list[int]] = {}
     for position, order in zip(positions, some, strict=True):
-        cause = order["status"].get("error_message")
-        if cause:
-            causes.setdefault(str(cause), []).append(position)
+        status = order["status"]
+        if status["state"] in FAILED_STATES:
+            cause = str(status.get("error_message") or status["state"])
+            causes.setdefault(cause, []).append(position)
     return {
         "positions": positions,
         "tasks": task_columns(part),

@@ -6,6 +6,7 @@ was read, and tells all that came in between at once.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -43,17 +44,19 @@ async def get_events(
     viewer: Viewer,
     order: Annotated[str | None, Query(max_length=300)] = None,
     have: Annotated[str | None, Query(max_length=100)] = None,
+    task: Annotated[int | None, Query(ge=0, le=10**9)] = None,
 ) -> StreamingResponse:
     """Tell of changes until the page goes.
 
     ``order`` events ``{order, states, progress, tasks, submitted}``, all orders first, then
     ``listed``; ``tasks`` events with the columns of what has changed in `order` since the version
-    it `have`s; ``again`` where the whole model must be got anew; ``beat``; ``out`` when the session
-    has ended.
+    it `have`s; ``again`` where the whole model must be got anew; ``task`` when more than columns
+    may have changed of one `task`; ``beat``; ``out`` when the session has ended.
     """
     if not _slots.acquire(blocking=False):
         raise Busy(30, "too many are looking on")
-    look = _Look(request, platform, viewer, order, request.headers.get("last-event-id") or have)
+    have = request.headers.get("last-event-id") or have
+    look = _Look(request, platform, viewer, order, have, task)
     return StreamingResponse(
         _events(look),
         media_type="text/event-stream",
@@ -86,7 +89,9 @@ class _Look:
     viewer: str
     order: str | None
     have: str | None
+    task: int | None
     seen: dict[str, Any] | None = None
+    task_seen: Any = None
     over: bool = field(default=False, init=False)
 
     def __call__(self) -> bytes:
@@ -94,7 +99,11 @@ class _Look:
         if viewer_of(self.request, self.platform) != self.viewer:
             self.over = True
             return _event("out", {})
-        return b"".join([*self._orders(), *self._tasks()])
+        found = self._orders()
+        if self.order is not None and self.order in (self.seen or {}):
+            with contextlib.suppress(OrderNotFoundError):  # the next look says that it has gone
+                found += [*self._tasks(self.order), *self._one_task(self.order)]
+        return b"".join(found)
 
     def _orders(self) -> list[bytes]:
         seen, now = self.seen or {}, self.platform.summaries(self.viewer)
@@ -108,23 +117,28 @@ class _Look:
         self.seen = now
         return found
 
-    def _tasks(self) -> list[bytes]:
-        if self.order is None or self.have is None:
+    def _tasks(self, order: str) -> list[bytes]:
+        if self.have is None:
             return []
-        if self.order not in (self.seen or {}):
-            return []
-        try:
-            changed = self.platform.feed.since(self.order, self.have)
-            eta = self.platform.feed.eta(self.order)
-        except OrderNotFoundError:  # the next look says that it has gone
-            return []
+        changed = self.platform.feed.since(order, self.have)
         if changed.version == self.have:
             return []
         before, self.have = self.have, changed.version
-        data: dict[str, Any] = {"order": self.order, "from": before, "version": changed.version}
+        eta = self.platform.feed.eta(order)
+        data: dict[str, Any] = {"order": order, "from": before, "version": changed.version}
         if changed.positions is None:
             return [_event("again", data)]
         return [_event("tasks", {**data, "eta": eta, **changes(changed)}, changed.version)]
+
+    def _one_task(self, order: str) -> list[bytes]:
+        if self.task is None:
+            return []
+        view = self.platform.task(self.viewer, order, self.task)
+        now = (view.states, view.status)
+        if now == self.task_seen:
+            return []
+        self.task_seen = now
+        return [_event("task", {"order": order, "task": self.task})]
 
 
 def _event(name: str, data: dict[str, Any], number: str | None = None) -> bytes:

@@ -1,0 +1,81 @@
+// One order: how it stands, where and when; and the task that was chosen.
+import { useEffect } from "preact/hooks";
+import { Failures } from "../parts/Failures";
+import { Filters } from "../parts/Filters";
+import { moment } from "../parts/format";
+import { Matrix } from "../parts/Matrix";
+import type { View } from "../parts/order";
+import { TaskCard } from "../parts/TaskCard";
+import { TaskTable } from "../parts/TaskTable";
+import { TileMap } from "../parts/TileMap";
+import { Totals } from "../parts/Totals";
+import { OrderActions, TaskActions } from "./Actions";
+import { orderPath } from "./api";
+import { Quicklooks } from "./Quicklooks";
+import { details, go, hashOf } from "./state";
+
+export function OrderPage({ view }: { view: View }) {
+  const { model } = view.order;
+  useEffect(() => {
+    // Two frames on, all canvases have been painted.
+    requestAnimationFrame(() => requestAnimationFrame(() => performance.mark("orchard-drawn")));
+  }, []);
+  return (
+    <>
+      <div class="page-head">
+        <div>
+          <h1>{model.name}</h1>
+          <p class="muted">
+            {model.submitted && `submitted ${moment(Date.parse(model.submitted))} UTC`}
+            {model.engine && `, made by ${model.engine}`}
+          </p>
+        </div>
+        <div class="buttons">
+          <OrderActions view={view} />
+          <a class="button" href={`${orderPath(model.name)}/report`} target="_blank" rel="noopener">
+            Report
+          </a>
+        </div>
+      </div>
+      <Totals view={view} />
+      <Filters view={view} />
+      <div class="main-column">
+        <section class="panel" aria-labelledby="matrix-title">
+          <h2 id="matrix-title">Tiles and periods</h2>
+          <Matrix view={view} />
+        </section>
+        <Chosen view={view} />
+      </div>
+      <div class="columns">
+        <section class="panel" aria-labelledby="map-title">
+          <h2 id="map-title">Map</h2>
+          <TileMap view={view} />
+        </section>
+        <section class="panel" aria-labelledby="failures-title">
+          <h2 id="failures-title">Failures</h2>
+          <Failures view={view} />
+        </section>
+      </div>
+      <section class="panel" aria-labelledby="table-title">
+        <h2 id="table-title">Tasks</h2>
+        <TaskTable view={view} onOpen={(task) => go(model.name, task)} />
+      </section>
+    </>
+  );
+}
+
+function Chosen({ view }: { view: View }) {
+  const task = view.selected.value;
+  if (task < 0) return <TaskCard view={view} />;
+  const name = view.order.model.name;
+  const found = details.value;
+  return (
+    <TaskCard view={view}>
+      <TaskActions view={view} task={task} can={found?.can} />
+      <p>
+        <a href={hashOf(name, task)}>Log, metadata and files</a>
+      </p>
+      {found && found.quicklooks.length > 0 && <Quicklooks order={name} task={task} names={found.quicklooks} />}
+    </TaskCard>
+  );
+}
