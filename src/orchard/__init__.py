@@ -26,6 +26,7 @@ _HOME = {
     "convert": "ard",
     "open_ard": "ard",
     "load_config": "config",
+    "make_report": "report",
     "authenticate": "jobs",
     "initialize_job": "jobs",
     "initialize_jobcollection": "jobs",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .jobs import initialize_job as initialize_job
     from .jobs import initialize_jobcollection as initialize_jobcollection
     from .jobs import initialize_jobtask as initialize_jobtask
+    from .report import make_report as make_report
     from .stores import open_store as open_store
     from .tracker import Tracker as Tracker
     from .tracking import TrackingInfo as TrackingInfo

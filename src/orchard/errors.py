@@ -26,6 +26,7 @@
     │   ├── MetadataError           a document that is not what it should be
     │   └── ShardError              a shard that is missing, foreign or broken
     ├── MissingDependencyError (ImportError)   names the one pip line
+    ├── PagesError                  the pages are not built: says how to build them
     └── BulkError (ExceptionGroup)  the failures of many independent pieces of work, each named
 """
 
@@ -57,6 +58,7 @@ __all__ = [
     "OrderError",
     "OrderExistsError",
     "OrderNotFoundError",
+    "PagesError",
     "PeriodError",
     "SceneError",
     "ShardError",
@@ -205,6 +207,10 @@ class MissingDependencyError(OrchardError, ImportError):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed: pip install 'orchard[{extra}]'")
+
+
+class PagesError(OrchardError):
+    """The scripts of the pages are not there: a checkout without Node.js."""
 
 
 class BulkError(ExceptionGroup[Exception], OrchardError):

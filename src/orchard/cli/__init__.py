@@ -22,6 +22,7 @@ from . import (
     commands_demo,
     commands_jobs,
     commands_orders,
+    commands_report,
     commands_server,
     commands_status,
     commands_tasks,
@@ -92,6 +93,7 @@ for _module in (
     commands_server,
     commands_jobs,
     commands_view,
+    commands_report,
     commands_console,
     commands_auth,
 ):

@@ -1,5 +1,5 @@
 // Acquisitions per month; clear fraction through time.
-import { extent, max, median } from "d3-array";
+import { extent, max, mean, median } from "d3-array";
 import { scaleLinear, scaleUtc } from "d3-scale";
 import { line } from "d3-shape";
 import { useComputed, useSignal } from "@preact/signals";
@@ -44,6 +44,7 @@ export function Monthly({ view }: { view: View }) {
   if (months.length === 0) return <NoDates view={view} />;
   const x = scaleUtc([months[0]!.start, months[months.length - 1]!.end], [MARGIN.left, width - MARGIN.right]);
   const y = scaleLinear([0, top], [HEIGHT - MARGIN.bottom, MARGIN.top]).nice(4);
+  const wide = (start: number, end: number): number => Math.max(Math.min(x(end) - x(start) - 1, 44), 0.6);
   const shown = months[at.value];
   return (
     <div ref={box} class="chart">
@@ -66,8 +67,8 @@ export function Monthly({ view }: { view: View }) {
               <rect
                 key={`${index}-${collection}`}
                 class={`series-${collection % 6} ${at.value === index ? "hot" : ""}`}
-                x={x(start) + 0.5}
-                width={Math.max(x(end) - x(start) - 1, 0.6)}
+                x={(x(start) + x(end) - wide(start, end)) / 2}
+                width={wide(start, end)}
                 y={y(base + value)}
                 height={y(base) - y(base + value)}
               />
@@ -179,14 +180,14 @@ export function Clear({ view }: { view: View }) {
       </p>
       <svg width={width} height={HEIGHT} role="img" aria-label={`Clear fraction of ${counted(points.length, "acquisition")}, ${of}: median ${Math.round(median(only! >= 0 ? mine : points, ({ value }) => value) ?? 0)} %`}>
         <Axes x={x} y={y} width={width} ticks={4} format={(value) => `${value} %`} />
-        <path class="dots" d={dots(points)} />
+        <path class={points.length < 300 ? "dots dots-few" : "dots"} d={dots(points)} />
         {only! >= 0 && <path class="dots dots-chosen" d={dots(mine)} />}
         <path class="median" d={track(middle) ?? ""} />
       </svg>
       <p class="chart-note muted" aria-hidden="true">
         Dots: acquisitions. Line: monthly median of {of}.
       </p>
-      <Details head={["Month", "Median clear"]} rows={middle.map(([moment, value]) => [dayText(moment / DAY).slice(0, 7), `${Math.round(value)} %`])} />
+      <Details head={["Month", "Median clear"]} rows={middle.map(([moment, value]) => [dayText(Math.floor(moment / DAY)).slice(0, 7), `${Math.round(value)} %`])} />
     </div>
   );
 }
@@ -207,16 +208,19 @@ function clearPoints(view: View): { points: Point[]; measured: boolean } {
   return { points, measured };
 }
 
+/** The median of each month, at the mean day of what is in it. */
 function monthlyMedian(points: Point[]): [number, number][] {
-  const months = new Map<number, number[]>();
-  for (const { day, value } of points) {
-    const date = new Date(day * DAY);
-    const month = Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), 15);
+  const months = new Map<number, Point[]>();
+  for (const point of points) {
+    const date = new Date(point.day * DAY);
+    const month = Date.UTC(date.getUTCFullYear(), date.getUTCMonth());
     const found = months.get(month);
-    if (found) found.push(value);
-    else months.set(month, [value]);
+    if (found) found.push(point);
+    else months.set(month, [point]);
   }
-  return [...months].sort(([a], [b]) => a - b).map(([month, values]) => [month, median(values)!]);
+  return [...months]
+    .sort(([a], [b]) => a - b)
+    .map(([, some]) => [DAY * mean(some, ({ day }) => day)!, median(some, ({ value }) => value)!]);
 }
 
 function NoDates({ view, clear }: { view: View; clear?: boolean }) {
@@ -256,11 +260,17 @@ function Axes({
           </text>
         </g>
       ))}
-      {x.ticks(Math.max(2, Math.floor(width / 90))).map((moment) => (
-        <text key={+moment} x={x(moment)} y={HEIGHT - 8} text-anchor="middle">
-          {text(moment)}
-        </text>
-      ))}
+      {x.ticks(Math.max(2, Math.floor(width / 90))).map((moment) => {
+        const at = x(moment);
+        return at < width - MARGIN.right - 22 ? (
+          <g key={+moment}>
+            <line class="tick" x1={at} x2={at} y1={HEIGHT - MARGIN.bottom} y2={HEIGHT - MARGIN.bottom + 4} />
+            <text x={at} y={HEIGHT - 8} text-anchor={at < MARGIN.left + 20 ? "start" : "middle"}>
+              {text(moment)}
+            </text>
+          </g>
+        ) : null;
+      })}
     </g>
   );
 }

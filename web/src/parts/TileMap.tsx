@@ -256,28 +256,50 @@ function drawGround(
   context.setLineDash([3, 3]);
   context.stroke();
   context.setLineDash([]);
-  const step = graticuleStep(projection, width);
+  // Meridians come together towards the poles.
+  const north = Math.abs(projection.rotate()[1]);
+  const step = [graticuleStep(projection, width, Math.cos((Math.min(north, 85) * Math.PI) / 180)), graticuleStep(projection, width, 1)] as const;
   context.beginPath();
-  path(geoGraticule().step([step, step]).extent([[-180, -90 + step], [180, 90 - step + 1e-6]]).precision(Math.min(step, 2.5))());
+  path(geoGraticule().step([...step]).extent(inSight(projection, width, height, step[1])).precision(Math.min(step[1], 2.5))());
   context.strokeStyle = colour("--graticule");
   context.lineWidth = 0.6;
   context.stroke();
   drawDegrees(context, projection, step, width, height);
 }
 
+/** Longitudes and latitudes that can be seen: fine lines around the whole Earth would be millions. */
+function inSight(projection: GeoProjection, width: number, height: number, step: number): [[number, number], [number, number]] {
+  const [west, north] = [-projection.rotate()[0], -projection.rotate()[1]];
+  let [dLon, dLat] = [0, 0];
+  for (let k = 0; k <= 8; k += 1) {
+    for (const [x, y] of [[k / 8, 0], [k / 8, 1], [0, k / 8], [1, k / 8]] as const) {
+      const point = projection.invert?.([x * width, y * height]);
+      if (!point || !Number.isFinite(point[0])) return [[-180, -80], [180, 80.1]];
+      dLon = Math.max(dLon, Math.abs(((point[0] - west + 540) % 360) - 180));
+      dLat = Math.max(dLat, Math.abs(point[1] - north));
+    }
+  }
+  const isWide = dLon > 90 || Math.abs(north) + dLat > 85;
+  if (isWide) return step >= 2 ? [[-180, -88], [180, 88.1]] : [[-180, 0], [-180, 0]];
+  return [
+    [west - dLon - step, north - dLat - step],
+    [west + dLon + step, north + dLat + step],
+  ];
+}
+
 const STEPS = [30, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002];
 
 /** Lines about 100 pixels apart. */
-function graticuleStep(projection: GeoProjection, width: number): number {
-  const degree = ((projection.scale() * Math.PI) / 180) || 1;
+function graticuleStep(projection: GeoProjection, width: number, shrink: number): number {
+  const degree = ((projection.scale() * Math.PI) / 180) * shrink || 1;
   const wanted = Math.max(90, width / 7) / degree;
-  return STEPS.find((step) => step <= wanted) ?? STEPS[STEPS.length - 1]!;
+  return STEPS.filter((step) => step >= wanted).pop() ?? STEPS[0]!;
 }
 
 function drawDegrees(
   context: CanvasRenderingContext2D,
   projection: GeoProjection,
-  step: number,
+  [stepLon, stepLat]: readonly [number, number],
   width: number,
   height: number,
 ): void {
@@ -289,7 +311,7 @@ function drawDegrees(
   context.textAlign = "center";
   context.textBaseline = "bottom";
   for (let k = -12; k <= 12; k += 1) {
-    const lon = (Math.round(corner[0] / step) + k) * step;
+    const lon = (Math.round(corner[0] / stepLon) + k) * stepLon;
     const point = projection([lon, corner[1]]);
     if (point && point[0] > 30 && point[0] < width - 30 && point[1] > height * 0.8) {
       context.fillText(degrees(((lon + 540) % 360) - 180, "E", "W"), point[0], height - 3);
@@ -298,7 +320,7 @@ function drawDegrees(
   context.textAlign = "left";
   context.textBaseline = "middle";
   for (let k = -12; k <= 12; k += 1) {
-    const lat = (Math.round(side[1] / step) + k) * step;
+    const lat = (Math.round(side[1] / stepLat) + k) * stepLat;
     if (Math.abs(lat) > 90) continue;
     const point = projection([side[0], lat]);
     if (point && point[1] > 12 && point[1] < height - 22) context.fillText(degrees(lat, "N", "S"), 4, point[1] - 6);

@@ -1,0 +1,259 @@
+"""Finding out what is known of an order's results: image metadata, cubes near by, pictures."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from orchard.errors import InputError, OrchardError
+from orchard.tracking import State
+
+from .known import AcquisitionFacts, CubeFacts, Known, Picture
+
+if TYPE_CHECKING:
+    from orchard.stores import Store
+    from orchard.tracking import TrackingInfo
+
+__all__ = ["FoundCube", "find_cubes_of", "gather"]
+
+Callback = Callable[..., None]
+
+MAX_TASKS = 2000
+PICTURES = 24
+PICTURE_BYTES = 3_000_000
+
+_THREADS = 8
+_CUBES = (".nc", ".zarr", ".cog")
+_ITEM = ".stac.json"
+#: What a scene's metadata call its cloud cover in percent, as far as Orchard's registry goes.
+_CLOUDS = ("eo:cloud_cover", "CLOUD_COVER", "CLOUDY_PIXEL_PERCENTAGE", "CLOUD_COVERAGE")
+
+
+def gather(
+    info: TrackingInfo,
+    *,
+    store: Store | None = None,
+    cubes: str | Path | None = None,
+    beside: str | Path | None = None,
+    pictures: int = PICTURES,
+    max_tasks: int = MAX_TASKS,
+    max_bytes: int = PICTURE_BYTES,
+    callback: Callback | None = None,
+) -> Known:
+    """Find out what is known of an order's results.
+
+    Parameters
+    ----------
+    info : TrackingInfo
+    store : Store, optional
+        Where the order's images and their metadata are.
+    cubes : path, optional
+        Folder in which to look for cubes made of the order; each is known by its STAC Item.
+    beside : path, optional
+        Folder of the page; links to cubes are relative to it. By default this folder.
+    pictures : int
+        How many quicklooks, at most.
+    max_tasks : int
+        Of how many tasks (and cubes) to read the metadata, at most; of more, evenly spread ones.
+    max_bytes : int
+        How many bytes of pictures, at most.
+    callback : callable, optional
+        ``callback(item=…, n_steps=…)``: one step for each task or cube that is looked into.
+
+    Raises
+    ------
+    InputError
+        When there is no such folder of cubes.
+    """
+    found = find_cubes_of(info, cubes, limit=max_tasks, callback=callback) if cubes else []
+    notes: list[str] = []
+    facts = _from_cubes(found)
+    if store is not None:
+        facts |= _from_store(info, store, facts, max_tasks, notes, callback)
+    folder = Path(beside or ".").resolve()
+    drawn: list[Picture] = []
+    if pictures > 0:
+        from .pictures import draw_pictures
+
+        drawn = draw_pictures(
+            info, found, facts, store=store, most=pictures, budget=max_bytes, notes=notes
+        )
+    return Known(
+        acquisitions=facts,
+        cubes=[
+            CubeFacts(
+                path=_link(cube.path, folder),
+                item=_link(cube.item, folder),
+                format=cube.told["format"],
+                size=cube.told["bytes"],
+                tasks=cube.positions,
+            )
+            for cube in found
+        ],
+        pictures=drawn,
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundCube:
+    """A cube of the order: its paths, what `orchard.ard.info` tells, positions of its tasks."""
+
+    path: Path
+    item: Path
+    told: Mapping[str, Any]
+    positions: Sequence[int]
+    steps: Sequence[Sequence[int]]
+    """Of each step: positions of the tasks that are in it."""
+
+
+def find_cubes_of(
+    info: TrackingInfo,
+    folder: str | Path,
+    *,
+    limit: int = MAX_TASKS,
+    callback: Callback | None = None,
+) -> list[FoundCube]:
+    """Find the cubes in a folder that were made of an order's tasks.
+
+    What is there but no whole cube of the order is passed over.
+
+    Raises
+    ------
+    InputError
+        When there is no such folder.
+    """
+    from orchard.ard import info as tell
+
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: there is no such folder of cubes")
+    positions = {order["name"]: position for position, order in enumerate(info.orders)}
+    found: list[FoundCube] = []
+    for item, cube in _items(Path(folder)):
+        if len(found) == limit:
+            break
+        try:
+            told = tell(cube)
+        except (OrchardError, OSError, KeyError, ValueError):
+            continue  # half made, or of somebody else: not ours to judge here
+        steps = [[positions[t] for t in step["tasks"] if t in positions] for step in told["steps"]]
+        mine = sorted({position for step in steps for position in step})
+        if mine:
+            found.append(FoundCube(path=cube, item=item, told=told, positions=mine, steps=steps))
+            if callback:
+                callback(item=cube.name, n_steps=1)
+    return found
+
+
+def _items(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Give the STAC Items of cubes, each with its cube."""
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if not name.endswith(_ITEM):
+                continue
+            stem = Path(place, name.removesuffix(_ITEM))
+            for suffix in _CUBES:
+                cube = stem.with_name(stem.name + suffix)
+                if cube.exists():
+                    yield Path(place, name), cube
+        folders[:] = [f for f in folders if not f.endswith(_CUBES) and not f.startswith(".")]
+
+
+def _from_cubes(cubes: Sequence[FoundCube]) -> dict[int, list[AcquisitionFacts]]:
+    facts: dict[int, list[AcquisitionFacts]] = defaultdict(list)
+    for cube in cubes:
+        for step, positions in zip(cube.told["steps"], cube.steps, strict=True):
+            one = AcquisitionFacts(
+                day=date.fromisoformat(step["solar_day"]),
+                scenes=len(step["scenes"]),
+                clear=step.get("clear_fraction"),
+            )
+            for position in positions:
+                if one.day not in {known.day for known in facts[position]}:  # in two formats, say
+                    facts[position].append(one)
+    return dict(facts)
+
+
+def _from_store(
+    info: TrackingInfo,
+    store: Store,
+    known: Container[int],
+    limit: int,
+    notes: list[str],
+    callback: Callback | None,
+) -> dict[int, list[AcquisitionFacts]]:
+    """Read the image metadata of further results, of as many tasks as are allowed."""
+    made = [
+        position
+        for position, order in enumerate(info.orders)
+        if order["status"]["state"] == State.COMPLETED and position not in known
+    ]
+    chosen = spread(made, limit)
+    if len(chosen) < len(made):
+        notes.append(
+            f"Acquisitions are those of {len(chosen):,} of {len(made):,} results, evenly spread."
+        )
+
+    def read(position: int) -> list[AcquisitionFacts] | None:
+        order = info.orders[position]
+        facts = _facts(store, f"{order['prefix']}/{order['name']}.json".lstrip("/"))
+        if callback:
+            callback(item=order["name"], n_steps=1)
+        return facts
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = dict(zip(chosen, pool.map(read, chosen), strict=True))
+    missing = sum(facts is None for facts in found.values())
+    if missing:
+        notes.append(
+            f"The image metadata of {missing:,} results are not in the store, or not readable: "
+            "their acquisitions are not shown."
+        )
+    return {position: facts for position, facts in found.items() if facts is not None}
+
+
+def _facts(store: Store, key: str) -> list[AcquisitionFacts] | None:
+    from orchard.preard import ImageMetadata
+
+    try:
+        metadata = ImageMetadata.from_json(store.get(key)[0], document=key)
+    except OrchardError:
+        return None
+    return [
+        AcquisitionFacts(
+            day=one.day,
+            scenes=len(one.scenes),
+            cloud=_cloud([scene.metadata for scene in one.scenes]),
+        )
+        for one in metadata.acquisitions
+    ]
+
+
+def _cloud(scenes: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the mean cloud cover of some scenes, where one of them tells."""
+    told = [next((scene[key] for key in _CLOUDS if key in scene), None) for scene in scenes]
+    values = [float(value) for value in told if isinstance(value, int | float) and value >= 0]
+    return sum(values) / len(values) if values else None
+
+
+def spread(some: Sequence[int], most: int) -> list[int]:
+    """Return evenly spread ones, if there are too many."""
+    if len(some) <= most:
+        return list(some)
+    return [some[round(i * (len(some) - 1) / max(most - 1, 1))] for i in range(most)]
+
+
+def _link(path: Path, folder: Path) -> str:
+    try:
+        relative = os.path.relpath(path.resolve(), folder)
+    except ValueError:  # another drive
+        return path.resolve().as_uri()
+    return quote(relative.replace(os.sep, "/"))
