@@ -73,6 +73,26 @@ def test_quality_is_decoded(made, kind):
         np.testing.assert_array_equal(ds[f"flag_{name}"], qa & bit != 0)
 
 
+def test_clear_is_the_word_of_the_quality_band_alone(tmp_path):
+    """A band without data at a clear pixel says so itself; other bands stay usable there."""
+    doc = pre.document()
+    data = pre.pixels(doc)
+    data[:, 2, :5] = 64  # clear
+    data[:, 1, :5] = 7
+    data[:, 0, :5, :10] = pre.NODATA
+    pre.write(tmp_path / "in", doc, data)
+    (cube,) = convert(tmp_path / "in", tmp_path / "ard")
+    hole = {"y": slice(5), "x": slice(10)}
+    stored, scaled = open_ard(cube).isel(hole), open_ard(cube, scaled=True).isel(hole)
+    assert stored.clear.all()
+    assert (stored.red == pre.NODATA).all()
+    assert scaled.red.isnull().all()
+    assert scaled.nir.notnull().all()
+    (masked,) = convert(tmp_path / "in", tmp_path / "masked", mask=True)
+    assert (open_ard(masked).isel(hole).red == pre.NODATA).all()
+    assert (open_ard(masked).isel(hole).nir == 7).all()
+
+
 def test_attributes_of_bands(made):
     _, _doc, _, cubes = made
     with netCDF4.Dataset(cubes["netcdf"]) as file:

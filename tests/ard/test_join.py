@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 
 import numpy as np
 import preard_files as pre
 import pytest
+import rasterio
+import rioxarray  # noqa: F401 - gives datasets their `rio`
+import xarray as xr
 
 from orchard.ard import convert, info, open_ard
 from orchard.errors import BulkError, DataError, InputError
@@ -212,6 +216,102 @@ def test_tiles_open_side_by_side(tmp_path, kind):
     np.testing.assert_array_equal(red[2, :, 20:], right[1, 0])
     assert ds.clear.dtype == bool
     assert not ds.clear[1, :, 20:].any()
+
+
+def test_several_cubes_say_what_all_of_them_are(tmp_path):
+    """Combined: title, source, history. Kept for each acquisition: what its scenes tell."""
+    task(tmp_path / "a", "first", first=pre.FIRST)
+    task(tmp_path / "b", "second", first=pre.FIRST + 2 * STEP, collection="TEST/B")
+    (one,) = convert(tmp_path / "a", tmp_path / "ard")
+    (two,) = convert(tmp_path / "b", tmp_path / "ard", skip_metadata=True)
+    first = open_ard(one)
+    ds = open_ard([two, one])
+    assert ds.attrs["title"] == "2 cubes: first, second"
+    assert set(ds.attrs["source"].split(", ")) == {"TEST/A", "TEST/B"}
+    *lines, last = ds.attrs["history"].splitlines()
+    assert set(lines) == {cube.attrs["history"] for cube in (first, open_ard(two))}
+    assert "2 cubes opened as one by Orchard" in last
+    assert ds.attrs["Conventions"] == "CF-1.11"
+    assert ds.red.attrs == first.red.attrs
+    assert set(ds.coords) == set(first.coords) - {"provenance"}
+    assert ds.scenes.values.tolist() == [*first.scenes.values, *open_ard(two).scenes.values]
+    assert ds.tasks.values.tolist() == ["first"] * 2 + ["second"] * 2
+    assert ds.platform.values.tolist() == ["sat-1"] * 2 + ["not recorded"] * 2
+    np.testing.assert_array_equal(ds.cloud_cover, [10, 10, np.nan, np.nan])
+    assert [json.loads(text) for text in ds.scene_metadata.values[2:]] == [[], []]
+    assert np.isfinite(ds.clear_fraction).all()
+
+
+def test_tiles_side_by_side_say_what_all_of_them_are(tmp_path):
+    data = [
+        task(tmp_path / "in", name, first=pre.FIRST, step=step, seed=seed, **place)
+        for name, seed, step, place in (
+            ("left", 1, STEP, {}),
+            ("right", 2, 7 * pre.DAY, {"index": (2, 4), "origin": (600600.0, 5100000.0)}),
+        )
+    ]
+    left, right = convert(tmp_path / "in", tmp_path / "ard")
+    parts, ds = [open_ard(left), open_ard(right)], open_ard(tmp_path / "ard")
+    assert ds.attrs["title"] == "2 cubes: left, right"
+    # One scene is in both tiles on the first day: it counts once.
+    assert ds.scenes.values[0] == parts[0].scenes.values[0] == parts[1].scenes.values[0]
+    assert ds.tasks.values.tolist() == ["left/right", "left", "right"]
+    assert len(json.loads(ds.scene_metadata.values[0])) == 1
+    np.testing.assert_array_equal(ds.cloud_cover, [10, 10, 10])
+    np.testing.assert_allclose(ds.sun_azimuth, [359] * 3)
+    holes = [np.mean(one[:, 2] != 0, axis=(1, 2)) / 2 for one in data]
+    shares = [holes[0][0] + holes[1][0], holes[0][1], holes[1][1]]
+    np.testing.assert_allclose(ds.valid_fraction, shares)
+    np.testing.assert_allclose(ds.clear_fraction, ds.clear.mean(["y", "x"]))
+    assert ds.clear_fraction.attrs["long_name"] == "share of all tiles' pixels that are clear"
+    assert "provenance" not in ds
+    assert ds.rio.transform() == rasterio.Affine(30, 0, 600000, 0, -30, 5100000)
+    assert ds.red.rio.nodata == 0
+    # Turned round, the origin is still that of both.
+    again = open_ard([right, left])
+    assert again.rio.transform() == ds.rio.transform()
+
+
+def test_cubes_of_other_scales_are_put_together_as_physical_numbers_only(tmp_path):
+    task(tmp_path / "in", "a", first=pre.FIRST)
+    doc = pre.document("b", first=pre.FIRST + 2 * STEP)
+    doc["collection"]["bands"]["nir"]["scale"] = 0.001
+    pre.write(tmp_path / "in", doc, pre.pixels(doc, 2))
+    cubes = convert(tmp_path / "in", tmp_path / "ard")
+    with pytest.raises(InputError, match="scale_factor of nir: open them with scaled=True"):
+        open_ard(tmp_path / "ard")
+    ds = open_ard(tmp_path / "ard", scaled=True)
+    for part, cube in ((slice(0, 2), cubes[0]), (slice(2, 4), cubes[1])):
+        np.testing.assert_array_equal(ds.nir[part], open_ard(cube, scaled=True).nir)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_netcdf_is_opened_as_xarray_would(tmp_path, scaled):
+    """Ours is several times as fast; what it gives is the same."""
+    task(tmp_path / "in", "a", first=pre.FIRST)
+    encoding = {"chunks": {"time": 1, "y": 8, "x": 8}}
+    (cube,) = convert(tmp_path / "in", tmp_path / "ard", encoding=encoding)
+    ours = open_ard(cube, scaled=scaled)
+    with xr.open_dataset(cube, engine="h5netcdf", mask_and_scale=False) as raw:
+        wanted = {n: scaled and "flag_meanings" not in v.attrs for n, v in raw.variables.items()}
+    with xr.open_dataset(cube, engine="h5netcdf", mask_and_scale=wanted) as theirs:
+        xr.testing.assert_identical(ours, theirs)
+        assert {n: v.dtype for n, v in ours.items()} == {n: v.dtype for n, v in theirs.items()}
+        np.testing.assert_array_equal(ours.red[::-1, [3, 1, 7], 5], theirs.red[::-1, [3, 1, 7], 5])
+    assert pickle.loads(pickle.dumps(ours)).red.sum() == ours.red.sum()
+    ours.close()
+
+
+def test_a_cube_of_geotiffs_tells_what_the_netcdf_tells(tmp_path):
+    task(tmp_path / "in", "a", first=pre.FIRST)
+    (netcdf,) = convert(tmp_path / "in", tmp_path / "ard")
+    (cog,) = convert(tmp_path / "in", tmp_path / "cog", "cog")
+    one, other = open_ard(netcdf), open_ard(cog)
+    assert set(other.coords) == set(one.coords) - {"provenance"}
+    for name in other.coords:
+        np.testing.assert_array_equal(other[name], one[name], err_msg=name)
+    assert other.rio.transform() == one.rio.transform()
+    assert other.rio.crs == one.rio.crs
 
 
 def test_what_cannot_be_opened_is_named(tmp_path):

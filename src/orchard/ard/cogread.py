@@ -11,9 +11,9 @@ from orchard.errors import DataError
 from orchard.grid import Tile
 
 from .cog import STEPS
-from .coords import GRID_MAPPING
+from .coords import GRID_MAPPING, grid_mapping, scene_coordinates
 from .existing import Record, read_record
-from .plan import CLEAR, FLAG
+from .plan import CLEAR, FLAG, collection_of
 from .reader import translated
 
 if TYPE_CHECKING:
@@ -65,8 +65,12 @@ def open_cog(cube: Path, *, scaled: bool) -> xr.Dataset:
         attributes = {new: known[old] for old, new in _NAMES.items() if old in known}
         attributes["grid_mapping"] = GRID_MAPPING
         variables[name] = (("time", "y", "x"), stack, attributes)
-    title = {"title": cube.stem, "Conventions": "CF-1.11"}
-    return xr.Dataset(variables, coords=_coordinates(tile, record), attrs=title)
+    about = {
+        "Conventions": "CF-1.11",
+        "title": cube.stem,
+        "source": ", ".join(document.collection_id for document in record.documents),
+    }
+    return xr.Dataset(variables, coords=_coordinates(cube, tile, record), attrs=about)
 
 
 def _quality_bands(record: Record) -> set[str]:
@@ -104,22 +108,39 @@ def _scaled(stack: Any, band: Mapping[str, Any]) -> Any:
     return numbers.astype("float32" if stack.dtype.itemsize <= 2 else "float64")
 
 
-def _coordinates(tile: Tile, record: Record) -> dict[str, Any]:
+def _coordinates(cube: Path, tile: Tile, record: Record) -> dict[str, Any]:
     rows = {
-        number: (document.collection_id, acquisition)
+        number: (document, acquisition)
         for document, numbers in zip(record.documents, record.steps, strict=True)
         for number, acquisition in zip(numbers, document.acquisitions, strict=True)
     }
     steps = [rows[number] for number in sorted(rows)]
     y, x = tile.coords()
-    wkt = tile.crs.to_wkt()
-    texts = [" ".join(scene.id for scene in a.scenes) for _, a in steps]
+    scenes = [" ".join(scene.id for scene in a.scenes) for _, a in steps]
+    item = json.loads(cube.with_name(f"{cube.stem}.stac.json").read_bytes())
+    measured = item["properties"]["orchard:measured"]
+    mapping = grid_mapping(tile)
     return {
         "time": ("time", np.array([a.time.replace(tzinfo=None) for _, a in steps], "M8[ns]")),
         "y": ("y", y),
         "x": ("x", x),
-        GRID_MAPPING: ((), 0, {"crs_wkt": wkt, "spatial_ref": wkt}),
+        GRID_MAPPING: ((), mapping.values, dict(mapping.attributes)),
         "solar_day": ("time", np.array([a.day for _, a in steps], "M8[ns]")),
-        "collection": ("time", np.array([name for name, _ in steps], dtype=object)),
-        "scenes": ("time", np.array(texts, dtype=object)),
+        "collection": ("time", np.array([d.collection_id for d, _ in steps], dtype=object)),
+        "scenes": ("time", np.array(scenes, dtype=object)),
+        "tasks": ("time", np.array(["/".join(names) for names in record.tasks], dtype=object)),
+        **{name: ("time", np.array(values, float)) for name, values in measured.items()},
+        **_scene_coordinates(record, steps),
+    }
+
+
+def _scene_coordinates(record: Record, steps: Sequence[Any]) -> dict[str, Any]:
+    """Return what the scenes tell; nothing where their metadata was left out."""
+    collections = {d.collection_id: collection_of(d, str(d.dtype)) for d in record.documents}
+    if not any(len(scene.metadata) > 2 for _, a in steps for scene in a.scenes):
+        return {}
+    told = scene_coordinates([(collections[d.collection_id], a.scenes) for d, a in steps])
+    return {
+        name: (c.dims, c.values, {k: v for k, v in c.attributes.items() if k != "_FillValue"})
+        for name, c in told.items()
     }

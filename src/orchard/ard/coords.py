@@ -17,22 +17,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from orchard.collections import Collection
+    from orchard.grid import Tile
+    from orchard.preard import Scene
     from orchard.qa import Flag
 
     from .timeline import Step
 
 __all__ = [
     "GRID_MAPPING",
+    "MISSING",
     "Coordinate",
     "attributes",
     "coordinates",
+    "grid_mapping",
+    "mean",
+    "mean_angle",
     "measured",
+    "scene_coordinates",
     "texts",
 ]
 
 GRID_MAPPING = "spatial_ref"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MISSING = "not recorded"
+#: What stands for a text that nobody has told.
+MISSING = "not recorded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +54,7 @@ class Coordinate:
 
 def coordinates(plan: CubePlan) -> dict[str, Coordinate]:
     """Return all coordinates of a cube; the measured ones are NaN."""
-    found = {"time": _time(plan.steps), **_space(plan), GRID_MAPPING: _grid_mapping(plan)}
+    found = {"time": _time(plan.steps), **_space(plan), GRID_MAPPING: grid_mapping(plan.tile)}
     found["solar_day"] = _days(plan.steps)
     found["collection"] = texts(
         [step.collection for step in plan.steps], "id of the image collection"
@@ -57,7 +65,9 @@ def coordinates(plan: CubePlan) -> dict[str, Coordinate]:
     )
     found |= _measured(plan)
     if plan.options.metadata:
-        found |= _scene_metadata(plan)
+        found |= scene_coordinates(
+            [(plan.collections.get(step.collection), step.scenes) for step in plan.steps]
+        )
     return found
 
 
@@ -116,8 +126,9 @@ def _axis(plan: CubePlan, name: str) -> dict[str, str]:
     }
 
 
-def _grid_mapping(plan: CubePlan) -> Coordinate:
-    crs, tile = plan.tile.crs, plan.tile
+def grid_mapping(tile: Tile) -> Coordinate:
+    """Return CF's grid mapping of a tile, with what GDAL, rioxarray and odc-geo read."""
+    crs = tile.crs
     known: dict[str, Any] = {"long_name": "coordinate reference system"}
     known |= {k: _plain(v) for k, v in crs.to_cf().items()}
     wkt = crs.to_wkt("WKT1_GDAL") or crs.to_wkt()
@@ -171,23 +182,29 @@ def measured(
     return known
 
 
-def _scene_metadata(plan: CubePlan) -> dict[str, Coordinate]:
-    """Platform, cloud cover and sun angles where the scenes tell, and all they tell as JSON."""
+def scene_coordinates(
+    steps: Sequence[tuple[Collection | None, Sequence[Scene]]],
+) -> dict[str, Coordinate]:
+    """Return platform, cloud cover and sun angles where the scenes tell; all they tell as JSON.
+
+    Parameters
+    ----------
+    steps : sequence of (Collection or None, sequence of Scene)
+    """
     per_step = [
-        [_stac(plan.collections.get(step.collection), scene.metadata) for scene in step.scenes]
-        for step in plan.steps
+        [_stac(collection, scene.metadata) for scene in scenes] for collection, scenes in steps
     ]
     found: dict[str, Coordinate] = {}
     platforms = [_platforms(scenes) for scenes in per_step]
     if any(platforms):
-        found["platform"] = texts([p or _MISSING for p in platforms], "satellite")
+        found["platform"] = texts([p or MISSING for p in platforms], "satellite")
     for name, (keys, merge, attributes_) in _ANGLES.items():
         values = [_merged(scenes, keys, merge) for scenes in per_step]
         if any(value is not None for value in values):
             found[name] = _numbers(values, **attributes_)
     scenes_json = [
-        json.dumps([dict(scene.metadata) for scene in step.scenes], separators=(",", ":"))
-        for step in plan.steps
+        json.dumps([dict(scene.metadata) for scene in scenes], separators=(",", ":"))
+        for _, scenes in steps
     ]
     found["scene_metadata"] = texts(scenes_json, "metadata of the scenes, JSON")
     return found
@@ -204,11 +221,12 @@ def _platforms(scenes: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(dict.fromkeys(str(name) for name in names if name))
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean."""
     return sum(values) / len(values)
 
 
-def _mean_angle(values: Sequence[float]) -> float:
+def mean_angle(values: Sequence[float]) -> float:
     """Mean direction in degrees: 359 and 1 make 0, not 180."""
     x = sum(math.cos(math.radians(v)) for v in values)
     y = sum(math.sin(math.radians(v)) for v in values)
@@ -225,7 +243,7 @@ Key = tuple[str, Callable[[float], float] | None]
 _ANGLES: dict[str, tuple[tuple[Key, ...], Callable[[Sequence[float]], float], dict[str, str]]] = {
     "cloud_cover": (
         (("eo:cloud_cover", None), ("CLOUD_COVER", None), ("CLOUDY_PIXEL_PERCENTAGE", None)),
-        _mean,
+        mean,
         {"long_name": "cloud cover of the whole scenes", "units": "percent"},
     ),
     "sun_azimuth": (
@@ -235,7 +253,7 @@ _ANGLES: dict[str, tuple[tuple[Key, ...], Callable[[Sequence[float]], float], di
             ("SUN_AZIMUTH", None),
             ("MEAN_SOLAR_AZIMUTH_ANGLE", None),
         ),
-        _mean_angle,
+        mean_angle,
         {"long_name": "sun azimuth", "standard_name": "solar_azimuth_angle", "units": "degree"},
     ),
     "sun_elevation": (
@@ -245,7 +263,7 @@ _ANGLES: dict[str, tuple[tuple[Key, ...], Callable[[Sequence[float]], float], di
             ("SOLAR_ZENITH_ANGLE", _elevation_of_zenith),
             ("MEAN_SOLAR_ZENITH_ANGLE", _elevation_of_zenith),
         ),
-        _mean,
+        mean,
         {"long_name": "sun elevation", "standard_name": "solar_elevation_angle", "units": "degree"},
     ),
 }
@@ -285,6 +303,7 @@ def attributes(plan: CubePlan, auxiliary: Sequence[str]) -> dict[str, dict[str, 
     if plan.quality:
         known[CLEAR] = {
             "long_name": f"True where the pixel is usable, by {plan.quality}",
+            "comment": "a single band may have no data where this is True",
             "standard_name": "quality_flag",
             **_BOOLEAN,
             "flag_meanings": "not_clear clear",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchard.errors import DataError, InputError, MissingDependencyError
 
 from .cogread import open_cog
+from .merge import agreed, combine_attributes, combine_steps, fill_coordinates, per_step, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,19 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["find_cubes", "item_of", "open_ard"]
 
 _SUFFIXES = (".nc", ".zarr", ".cog")
-#: Coordinates that say something of one tile, not of a mosaic of several.
-_OF_ONE_TILE = (
-    "scenes",
-    "tasks",
-    "provenance",
-    "scene_metadata",
-    "clear_fraction",
-    "valid_fraction",
-    "cloud_cover",
-    "sun_azimuth",
-    "sun_elevation",
-    "platform",
-)
+_PACKING = ("_FillValue", "scale_factor", "add_offset")
 
 
 def open_ard(
@@ -51,7 +40,11 @@ def open_ard(
     xarray.Dataset
         ``(time, y, x)``; ``time`` is UTC and sorted. Cubes of one tile follow each other in time;
         cubes of several tiles of one grid are put side by side, a step for each solar day of a
-        collection, nodata where a tile has none.
+        collection, nodata where a tile has none. What tells of acquisitions (``scenes``,
+        ``cloud_cover``, …) is kept for each step, ``clear_fraction`` and ``valid_fraction`` of
+        several tiles as shares of all their pixels. Title, source and history tell of all cubes;
+        other attributes are kept where the cubes agree, and ``provenance``, which tells how one
+        cube was made, is left out.
 
     Raises
     ------
@@ -70,7 +63,9 @@ def open_ard(
         key = (float(one.x[0]), float(one.y[0]), one.sizes["x"], one.sizes["y"])
         places.setdefault(key, []).append(one)
     tiles = [_in_time(group) for group in places.values()]
-    return tiles[0] if len(tiles) == 1 else _side_by_side(tiles)
+    whole = tiles[0] if len(tiles) == 1 else _side_by_side(tiles)
+    whole.attrs = combine_attributes([one.attrs for one in opened])
+    return whole
 
 
 def _need_dask() -> None:
@@ -125,14 +120,17 @@ def _open(cube: Path, *, scaled: bool, chunks: dict[str, int] | None) -> xr.Data
     if cube.suffix == ".cog":
         _need_dask()
         return open_cog(cube, scaled=scaled)
-    engine = "h5netcdf" if cube.suffix == ".nc" else "zarr"
     try:
-        stored = xr.open_dataset(cube, engine=engine, mask_and_scale=False, chunks=chunks)
+        if cube.suffix == ".nc":
+            from .ncread import open_netcdf
+
+            return open_netcdf(cube, scaled=scaled, lazy=chunks is not None)
+        stored = xr.open_dataset(cube, engine="zarr", mask_and_scale=False, chunks=chunks)
         if not scaled:
             return stored
         wanted = {str(n): "flag_meanings" not in v.attrs for n, v in stored.variables.items()}
         stored.close()
-        return xr.open_dataset(cube, engine=engine, mask_and_scale=wanted, chunks=chunks)
+        return xr.open_dataset(cube, engine="zarr", mask_and_scale=wanted, chunks=chunks)
     except (OSError, ValueError, KeyError) as exc:
         raise DataError(f"{cube}: cannot be opened ({exc}): convert again") from exc
 
@@ -147,13 +145,13 @@ def _in_time(cubes: Sequence[xr.Dataset]) -> xr.Dataset:
     _check_alike(cubes)
     plain = [cube.drop_vars("provenance", errors="ignore") for cube in cubes]
     joined = xr.concat(
-        plain,
+        fill_coordinates(plain),
         "time",
         data_vars="minimal",
         coords="minimal",
         compat="override",
         join="override",
-        combine_attrs="override",
+        combine_attrs=agreed,
     )
     joined = joined.isel(time=np.lexsort((joined.collection.values, joined.time.values)))
     seen = list(zip(joined.solar_day.values.tolist(), joined.collection.values, strict=True))
@@ -180,6 +178,20 @@ def _check_alike(cubes: Sequence[xr.Dataset]) -> None:
                 f"{first.attrs.get('title')} and {cube.attrs.get('title')} cannot be one dataset: "
                 "they differ in CRS"
             )
+        differing = next(
+            (
+                f"{key} of {name}"
+                for name in first.data_vars
+                for key in _PACKING
+                if not same(first[name].attrs.get(key), cube[name].attrs.get(key))
+            ),
+            None,
+        )
+        if differing:
+            raise InputError(
+                f"{first.attrs.get('title')} and {cube.attrs.get('title')} cannot be one dataset: "
+                f"they differ in {differing}: open them with scaled=True"
+            )
 
 
 def _side_by_side(tiles: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -196,11 +208,12 @@ def _side_by_side(tiles: Sequence[xr.Dataset]) -> xr.Dataset:
             steps[key] = min(steps.get(key, time), time)
     order = sorted(steps, key=lambda key: (steps[key], key[1]))
     number = {key: i for i, key in enumerate(order)}
-    placed = []
+    placed, places = [], []
     for tile in tiles:
         keys = zip(tile.solar_day.values, tile.collection.values, strict=True)
         mine = [number[day, str(collection)] for day, collection in keys]
-        bare = tile.drop_vars([*_OF_ONE_TILE, "time", "solar_day", "collection"], errors="ignore")
+        places.append(mine)
+        bare = tile.drop_vars([*per_step(tile), "time", "provenance"], errors="ignore")
         fills = {n: v.attrs.get("_FillValue", _empty(v)) for n, v in bare.data_vars.items()}
         placed.append(
             bare.assign_coords(time=mine).reindex(time=range(len(order)), fill_value=fills)
@@ -208,18 +221,39 @@ def _side_by_side(tiles: Sequence[xr.Dataset]) -> xr.Dataset:
     mosaic = xr.combine_by_coords(
         placed,
         join="outer",
-        combine_attrs="override",
+        combine_attrs=agreed,
         coords="minimal",
         compat="override",
         data_vars="all",
         fill_value=fills,
     )
     assert isinstance(mosaic, xr.Dataset)
-    return mosaic.sortby("y", ascending=False).assign_coords(
-        time=("time", np.array([steps[key] for key in order]), tiles[0].time.attrs),
-        solar_day=("time", np.array([day for day, _ in order])),
-        collection=("time", np.array([collection for _, collection in order], dtype=object)),
+    mosaic = mosaic.sortby("y", ascending=False)
+    mosaic["spatial_ref"].attrs = _georeference(tiles, mosaic)
+    first = tiles[0]
+    ids = np.array([collection for _, collection in order], dtype=object)
+    return mosaic.assign_coords(
+        time=("time", np.array([steps[key] for key in order]), first.time.attrs),
+        solar_day=("time", np.array([day for day, _ in order]), first.solar_day.attrs),
+        collection=("time", ids, first.collection.attrs),
+        **combine_steps(tiles, places, len(order)),
     )
+
+
+def _georeference(tiles: Sequence[xr.Dataset], mosaic: xr.Dataset) -> dict[str, Any]:
+    """Return the grid mapping of all tiles: the origin is not that of any one of them."""
+    import numpy as np
+
+    known = agreed([tile.spatial_ref.attrs for tile in tiles])
+    given = [str(tile.spatial_ref.attrs.get("GeoTransform", "")).split() for tile in tiles]
+    gapless = all(
+        np.allclose(np.diff(mosaic[axis]), np.diff(mosaic[axis])[0]) for axis in ("x", "y")
+    )
+    if gapless and all(len(numbers) == 6 for numbers in given):
+        left = min(float(numbers[0]) for numbers in given)
+        top = max(float(numbers[3]) for numbers in given)
+        known["GeoTransform"] = " ".join([repr(left), *given[0][1:3], repr(top), *given[0][4:]])
+    return known
 
 
 def _empty(variable: xr.DataArray) -> Any:

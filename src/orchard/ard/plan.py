@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from .timeline import Step
     from .units import Chunks
 
-__all__ = ["CLEAR", "FLAG", "BandPlan", "CubePlan", "Encoding", "Options", "Variable", "describe"]
+__all__ = [
+    "CLEAR",
+    "FLAG",
+    "BandPlan",
+    "CubePlan",
+    "Encoding",
+    "Options",
+    "Variable",
+    "collection_of",
+    "describe",
+]
 
 #: Name of the mask variable, and the prefix of the flags' variables.
 CLEAR, FLAG = "clear", "flag_"
@@ -255,7 +265,7 @@ def describe(
             raise _differ(first, image, "tile")
         if not _equal(image.nodata, first.nodata):
             raise _differ(first, image, "nodata")
-        collection = _collection(image, dtype)
+        collection = collection_of(image, dtype)
         if collection is not None:
             _check_bands(image, collection)
             collections[image.collection_id] = collection
@@ -278,7 +288,7 @@ def _differ(a: ImageMetadata, b: ImageMetadata, what: str) -> InputError:
     )
 
 
-def _collection(image: ImageMetadata, dtype: str) -> Collection | None:
+def collection_of(image: ImageMetadata, dtype: str) -> Collection | None:
     """Return the collection as the document has it; the registry's where it has none (CEDAR's)."""
     if image.collection is None:
         try:
