@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -214,3 +215,39 @@ def test_only_the_command_line_knows_click():
         text = file.read_text(encoding="utf-8")
         if not file.is_relative_to(ROOT / "cli"):
             assert "import click" not in text, file
+
+
+def test_every_error_is_drawn_where_it_grows():
+    """The tree at the top of errors.py shows every public error of the library, whole."""
+    bases = {
+        node.name: [base.id for base in node.bases if isinstance(base, ast.Name)]
+        for nodes in NODES.values()
+        for node, _ in nodes
+        if isinstance(node, ast.ClassDef)
+    }
+    parents = {
+        name: next((base for base in of if base.endswith("Error") and base in bases), None)
+        for name, of in bases.items()
+        if not name.startswith("_")
+    }
+    grown = {name: parent for name, parent in parents.items() if _path(name, parents)}
+    assert _drawn(ast.get_docstring(ast.parse((ROOT / "errors.py").read_text("utf-8")))) == grown
+
+
+def _path(name: str | None, parents: dict[str, str | None]) -> bool:
+    """Whether a class comes from the root of the tree."""
+    while name is not None and name != "OrchardError":
+        name = parents.get(name)
+    return name is not None
+
+
+def _drawn(tree: str) -> dict[str, str | None]:
+    """Return the classes of the drawing, each with the one that it hangs from."""
+    found: dict[str, str | None] = {}
+    above: list[str] = []
+    for line in tree.splitlines():
+        if match := re.match(r"( {4}[│├└─ ]*)(\w+Error)\b", line):
+            depth = (len(match[1]) - 4) // 4
+            above[depth:] = [match[2]]
+            found[match[2]] = above[depth - 1] if depth else None
+    return found

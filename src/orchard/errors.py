@@ -13,21 +13,35 @@
     ├── OrderError                  an order as a whole
     │   ├── OrderExistsError        another order already has this name
     │   ├── OrderNotFoundError      there is no such order
-    │   └── EmptyOrderError         no image was found and the caller asked for an error
+    │   ├── EmptyOrderError         no image was found and the caller asked for an error
+    │   └── NotReadyError           server.platform: a result that is not there (yet)
     ├── StoreError                  a store: names the key
     │   ├── NotFoundError           no such key
     │   ├── ConflictError           if-absent or if-match did not hold
     │   ├── AccessError             not allowed, or no credentials
-    │   └── ChecksumError           what arrived is not what was stored
+    │   ├── ChecksumError           what arrived is not what was stored
+    │   └── DiskFullError           delivery.transfer: no room for what is to be written
     ├── EngineError                 an engine or the catalogue behind it
     │   ├── CatalogError            a STAC catalogue or item that cannot be read
-    │   └── SceneError              one scene that cannot be read: names the scene
+    │   ├── SceneError              one scene that cannot be read: names the scene
+    │   ├── ShardCancelledError     engines.local.pixels: the work on a shard was called off
+    │   ├── UnavailableError        engines.earthengine: the service cannot be reached
+    │   ├── QueueFullError          engines.earthengine: the service takes no more exports now
+    │   └── RefusedError            engines.earthengine: the service refuses a request for good
     ├── DataError                   a file's content
     │   ├── MetadataError           a document that is not what it should be
-    │   └── ShardError              a shard that is missing, foreign or broken
+    │   ├── ShardError              a shard that is missing, foreign or broken
+    │   └── ArchiveError            jobs: a result archive that is broken or must not be unpacked
+    ├── PlatformError               jobs: a call to a job platform failed: names it, HTTP status
+    │   ├── AuthenticationError     the credentials, or the token made of them, were refused
+    │   ├── UnknownJobError         the platform knows no such job, jobtask or result
+    │   └── TransferError           a download that broke off or is not what was announced
+    ├── JobFailedError (ValueError) jobs: the job itself failed or was cancelled
     ├── MissingDependencyError (ImportError)   names the one pip line
     ├── PagesError                  the pages are not built: says how to build them
     └── BulkError (ExceptionGroup)  the failures of many independent pieces of work, each named
+
+Those with a room before the colon are defined there, beside what raises them.
 """
 
 from __future__ import annotations

@@ -1,16 +1,4 @@
-"""What can go wrong with a job platform; a branch of the library's one tree.
-
-.. code-block:: text
-
-    OrchardError
-    ├── PlatformError                    a call failed: names it, with the HTTP status
-    │   ├── AuthenticationError          the credentials, or the token made of them, were refused
-    │   ├── UnknownJobError              the platform knows no such job, jobtask or result
-    │   └── TransferError                a download that broke off or is not what was announced
-    ├── JobFailedError (ValueError)      the job itself failed or was cancelled
-    └── DataError
-        └── ArchiveError                 a result archive that is broken or must not be unpacked
-"""
+"""What can go wrong with a job platform; the whole tree is drawn in `orchard.errors`."""
 
 from __future__ import annotations
 
