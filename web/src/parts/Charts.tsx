@@ -13,16 +13,17 @@ const MARGIN = { left: 44, right: 12, top: 12, bottom: 26 };
 const HEIGHT = 220;
 
 /** The width of what a chart is in, in pixels. */
-function useWidth() {
+function useWidth(key: unknown) {
   const box = useRef<HTMLDivElement>(null);
   const width = useSignal(600);
   useEffect(() => {
-    const element = box.current!;
+    const element = box.current;
+    if (!element) return;
     const observer = new ResizeObserver(() => (width.value = Math.max(element.clientWidth, 240)));
     observer.observe(element);
     width.value = Math.max(element.clientWidth, 240);
     return () => observer.disconnect();
-  }, []);
+  }, [key]);
   return { box, width: width.value };
 }
 
@@ -37,7 +38,7 @@ interface Month {
 export function Monthly({ view }: { view: View }) {
   const { order } = view;
   const months = useComputed(() => byMonth(view)).value;
-  const { box, width } = useWidth();
+  const { box, width } = useWidth(months.length > 0);
   const at = useSignal(-1);
   const { collections } = order.model;
   const top = max(months, ({ counts }) => counts.reduce((a, b) => a + b, 0)) ?? 0;
@@ -145,10 +146,10 @@ const MOST = 20_000;
 export function Clear({ view }: { view: View }) {
   const { order } = view;
   const { tiles } = order.model;
-  const { box, width } = useWidth();
   const id = useId();
   const chosen = useSignal(-1);
   const { points, measured } = useComputed(() => clearPoints(view)).value;
+  const { box, width } = useWidth(points.length > 0);
   if (points.length === 0) return <NoDates view={view} clear />;
   const [only] = view.tiles.value.size === 1 ? [...view.tiles.value] : [chosen.value];
   const [first, last] = extent(points, ({ day }) => day * DAY) as [number, number];

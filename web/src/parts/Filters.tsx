@@ -9,10 +9,13 @@ export function Filters({ view }: { view: View }) {
   const id = useId();
   const only = (set: ReadonlySet<number>): string => (set.size === 1 ? String([...set][0]) : set.size ? "some" : "");
   const pick = (value: string): Set<number> => (value === "" ? new Set() : new Set([Number(value)]));
+  const named = (text: string): number =>
+    tiles.label.findIndex((label) => label.toLowerCase() === text.trim().toLowerCase());
   void order.version.value;
   const counts = order.counts();
   return (
     <form class="filters" aria-label="Filters" onSubmit={(event) => event.preventDefault()}>
+      <span class="pair">
       <label for={`${id}-state`}>State</label>
       <select
         id={`${id}-state`}
@@ -27,8 +30,9 @@ export function Filters({ view }: { view: View }) {
           ) : null,
         )}
       </select>
+      </span>
       {collections.length > 1 && (
-        <>
+        <span class="pair">
           <label for={`${id}-collection`}>Collection</label>
           <select
             id={`${id}-collection`}
@@ -42,10 +46,10 @@ export function Filters({ view }: { view: View }) {
               </option>
             ))}
           </select>
-        </>
+        </span>
       )}
       {tiles.label.length > 1 && (
-        <>
+        <span class="pair">
           <label for={`${id}-tile`}>Tile</label>
           <input
             id={`${id}-tile`}
@@ -55,12 +59,8 @@ export function Filters({ view }: { view: View }) {
             autocomplete="off"
             value={view.tiles.value.size > 1 ? `${view.tiles.value.size} tiles` : (tiles.label[Number(only(view.tiles.value) || -1)] ?? "")}
             onInput={(event) => {
-              const text = event.currentTarget.value.trim().toLowerCase();
-              const found = tiles.label.flatMap((label, index) => (label.toLowerCase().includes(text) ? [index] : []));
-              const exact = tiles.label.findIndex((label) => label.toLowerCase() === text);
-              if (exact >= 0) view.tiles.value = new Set([exact]);
-              else if (text === "") view.tiles.value = new Set();
-              else if (event.type === "change") view.tiles.value = new Set(found);
+              const index = named(event.currentTarget.value);
+              if (index >= 0) view.tiles.value = new Set([index]);
             }}
             onChange={(event) => {
               const text = event.currentTarget.value.trim().toLowerCase();
@@ -73,7 +73,7 @@ export function Filters({ view }: { view: View }) {
               <option key={label} value={label} />
             ))}
           </datalist>
-        </>
+        </span>
       )}
       <output class="muted" aria-live="polite">
         {view.isFiltered.value ? `${counted(view.matching.value, "task")} of ${count(order.n)}` : counted(order.n, "task")}

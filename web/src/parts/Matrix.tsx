@@ -251,11 +251,12 @@ function byNumber(order: Order): Layout {
   };
 }
 
-/** The end of an id says most: `LANDSAT/LC08/C02/T1_L2` is `LC08`, `COPERNICUS/S2_SR_HARMONIZED` `S2_SR`. */
+/** The middle of an id says most: `LANDSAT/LC08/C02/T1_L2` is `LC08`, `COPERNICUS/S2_SR_HARMONIZED` `S2_SR`. */
 export function shortened(collection: string): string {
   const parts = collection.split("/");
   const part = parts.length > 2 ? parts[1]! : parts[parts.length - 1]!;
-  return part.length > 10 ? `${part.slice(0, 9)}…` : part;
+  const words = part.length > 8 ? part.split("_").slice(0, 2).join("_") : part;
+  return words.length > 10 ? `${words.slice(0, 9)}…` : words;
 }
 
 interface Drawing {
@@ -279,9 +280,12 @@ function drawMatrix(context: CanvasRenderingContext2D, width: number, height: nu
   };
   context.save();
   context.beginPath();
-  context.rect(gutter, HEAD, width - gutter, height - HEAD);
+  context.rect(gutter - 3, HEAD - 3, width - gutter + 3, height - HEAD + 3);
   context.clip();
   for (let row = first.row; row < last.row; row += 1) drawRow(context, drawing, row, first.col, last.col);
+  // What is half out of sight does not cover the labels.
+  if (left % w) context.clearRect(gutter - 3, HEAD - 3, 3, height);
+  if (top % h) context.clearRect(gutter - 3, HEAD - 3, width, 3);
   outline(context, drawing, layout.cell(drawing.selected), colour("--ink"), 2);
   outline(context, drawing, drawing.mark, colour("--focus"), 3);
   context.restore();
@@ -339,7 +343,7 @@ function drawLabels(context: CanvasRenderingContext2D, drawing: Drawing, first: 
   const every = Math.ceil(13 / h);
   context.save();
   context.beginPath();
-  context.rect(0, HEAD, gutter, 1e5);
+  context.rect(0, HEAD - 6, gutter, 1e5);
   context.clip();
   for (let row = Math.ceil(first.row / every) * every; row < last.row; row += every) {
     context.fillText(layout.row(row), gutter - 6, HEAD + (row + 0.5) * h - top, gutter - 8);

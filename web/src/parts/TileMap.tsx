@@ -1,14 +1,15 @@
 // The tiles on a map that needs no network: coastlines, borders, a graticule, a small globe.
 import { type ExtendedFeature, geoAzimuthalEqualArea, geoCentroid, geoGraticule, geoOrthographic, geoPath, type GeoPath, type GeoProjection, geoDistance, geoContains } from "d3-geo";
 import { useComputed, useSignal } from "@preact/signals";
-import { useRef } from "preact/hooks";
+import { useId, useRef } from "preact/hooks";
+import { median } from "d3-array";
 import { feature, mesh } from "topojson-client";
 import type { GeometryCollection, Topology } from "topojson-specification";
 import atlas from "world-atlas/countries-110m.json";
 import { useCanvas } from "./canvas";
 import { count, degrees, percent } from "./format";
 import type { Order, View } from "./order";
-import { drawState, Swatch } from "./states";
+import { Swatch } from "./states";
 import { colour, stateColour } from "./theme";
 
 type World = Topology<{ countries: GeometryCollection; land: GeometryCollection }>;
@@ -27,9 +28,19 @@ interface Tile {
 interface Summary {
   counts: number[];
   worst: string;
+  /** The most frequent state. */
+  most: string;
   done: number;
   total: number;
 }
+
+const MODES = {
+  worst: "worst state",
+  most: "most frequent state",
+  done: "part done",
+  clear: "median clear part",
+} as const;
+type Mode = keyof typeof MODES;
 
 const HEIGHT = 360;
 
@@ -43,13 +54,17 @@ export function TileMap({ view }: { view: View }) {
   const spoken = useSignal("");
   const tiles = useComputed(() => shapes(order)).value;
   const sums = useComputed(() => summaries(view));
+  const mode = useSignal<Mode>("worst");
+  const clear = useComputed(() => clearness(order));
+  const knowsClear = clear.value.some((value) => value !== null);
+  const id = useId();
   const fitted = useRef<{ projection: GeoProjection; width: number; height: number } | null>(null);
 
   useCanvas(
     canvas,
     (context, width, height) => {
       const marked = hasFocus.value ? tiles[focus.value]?.index : undefined;
-      const [chosen, found] = [view.tiles.value, sums.value];
+      const [chosen, found, how, shares] = [view.tiles.value, sums.value, mode.value, clear.value];
       if (!width || tiles.length === 0) return;
       const known = fitted.current;
       const projection =
@@ -57,7 +72,11 @@ export function TileMap({ view }: { view: View }) {
       fitted.current = { projection, width, height };
       const path = geoPath(projection, context);
       drawGround(context, path, projection, width, height);
-      for (const tile of tiles) drawTile(context, path, projection, tile, found[tile.index]!, chosen);
+      for (const tile of tiles) {
+        const sum = found[tile.index]!;
+        const faded = sum.total === 0 || (chosen.size > 0 && !chosen.has(tile.index));
+        drawTile(context, path, projection, tile, faded, paintOf(how, sum, shares[tile.index] ?? null));
+      }
       for (const tile of tiles) {
         if (chosen.has(tile.index)) stroke(context, path, tile, colour("--ink"), 2);
         if (tile.index === marked) stroke(context, path, tile, colour("--focus"), 3);
@@ -109,6 +128,26 @@ export function TileMap({ view }: { view: View }) {
 
   const sum = hover.value ? sums.value[hover.value.tile]! : null;
   return (
+    <>
+    <p class="map-tools">
+      <span class="pair">
+        <label for={id}>Colour</label>
+        <select id={id} value={mode.value} onChange={(event) => (mode.value = event.currentTarget.value as Mode)}>
+          {Object.entries(MODES).map(([value, text]) =>
+            value !== "clear" || knowsClear ? (
+              <option key={value} value={value}>
+                {text}
+              </option>
+            ) : null,
+          )}
+        </select>
+      </span>
+      {(mode.value === "done" || mode.value === "clear") && (
+        <span class="ramp">
+          0 % <i aria-hidden="true" /> 100 %
+        </span>
+      )}
+    </p>
     <div
       class="map"
       ref={box}
@@ -154,14 +193,54 @@ export function TileMap({ view }: { view: View }) {
         </div>
       )}
       <p class="hint" id="map-help">
-        Each tile has the colour of its worst state. Click tiles, or move with the arrow keys and press Enter, to see
-        theirs alone.
+        Click tiles, or move with the arrow keys and press Enter, to see theirs alone.
       </p>
       <p class="visually-hidden" role="status" data-testid="map-live">
         {spoken.value}
       </p>
     </div>
+    </>
   );
+}
+
+/** A colour, and what is written upon it. */
+interface Paint {
+  fill: string;
+  ink: string;
+  text: string;
+}
+
+function paintOf(mode: Mode, sum: Summary, clear: number | null): Paint {
+  if (mode === "worst" || mode === "most") {
+    const code = mode === "worst" ? sum.worst : sum.most;
+    return code ? { ...stateColour(code), text: code } : { fill: colour("--land"), ink: colour("--muted"), text: "" };
+  }
+  const share = mode === "done" ? (sum.total ? sum.done / sum.total : null) : clear === null ? null : clear / 100;
+  if (share === null) return { fill: colour("--land"), ink: colour("--muted"), text: "?" };
+  const fill = share < 0.5 ? mix("--ramp-0", "--ramp-1", share * 2) : mix("--ramp-1", "--ramp-2", share * 2 - 1);
+  const [r, g, b] = fill.match(/\d+/g)!.map(Number) as [number, number, number];
+  const ink = 0.3 * r + 0.6 * g + 0.1 * b > 130 ? "#101416" : "#ffffff";
+  return { fill, ink, text: String(share === 1 || share === 0 ? share * 100 : Math.min(99, Math.max(1, Math.round(100 * share)))) };
+}
+
+function mix(from: string, to: string, part: number): string {
+  const parse = (name: string): number[] => colour(name).match(/[\da-f]{2}/gi)!.map((hex) => parseInt(hex, 16));
+  const [a, b] = [parse(from), parse(to)];
+  return `rgb(${a.map((value, i) => Math.round(value + (b[i]! - value) * part)).join(",")})`;
+}
+
+/** Median clear part of each tile's acquisitions, in percent. */
+function clearness(order: Order): (number | null)[] {
+  const { task, clear, cloud } = order.model.acquisitions;
+  const measured = clear.some((value) => value !== null);
+  const found = order.model.tiles.label.map((): number[] => []);
+  if (!order.model.product) return found.map(() => null);
+  task.forEach((one, i) => {
+    const covered = cloud[i];
+    const value = measured ? clear[i] : covered == null ? null : 100 - covered;
+    if (value != null) found[order.axes(one)[1]]!.push(value);
+  });
+  return found.map((values) => median(values) ?? null);
 }
 
 function shapes(order: Order): Tile[] {
@@ -185,7 +264,7 @@ function summaries(view: View): Summary[] {
   const matches = view.matches.value;
   // The choice of tiles does not empty the other tiles.
   const byTile = view.tiles.value.size > 0;
-  const found = tiles.label.map(() => ({ counts: states.map(() => 0), worst: "", done: 0, total: 0 }));
+  const found: Summary[] = tiles.label.map(() => ({ counts: states.map(() => 0), worst: "", most: "", done: 0, total: 0 }));
   const allowed = byTile ? null : matches;
   for (let task = 0; task < order.n; task += 1) {
     if (allowed && !allowed[task]) continue;
@@ -198,6 +277,7 @@ function summaries(view: View): Summary[] {
     sum.counts[state]! += 1;
     sum.total += 1;
     if (code === "C" || code === "E") sum.done += 1;
+    if (sum.most === "" || sum.counts[state]! > sum.counts[order.code[sum.most]!]!) sum.most = code;
     if (sum.worst === "" || order.rank[state]! < order.rank[order.code[sum.worst]!]!) sum.worst = code;
   }
   return found;
@@ -310,7 +390,8 @@ function drawDegrees(
   if (!corner || !side) return;
   context.textAlign = "center";
   context.textBaseline = "bottom";
-  for (let k = -12; k <= 12; k += 1) {
+  const around = Math.min(12, Math.ceil(180 / stepLon) - 1);
+  for (let k = -around; k <= around; k += 1) {
     const lon = (Math.round(corner[0] / stepLon) + k) * stepLon;
     const point = projection([lon, corner[1]]);
     if (point && point[0] > 30 && point[0] < width - 30 && point[1] > height * 0.8) {
@@ -332,14 +413,13 @@ function drawTile(
   path: GeoPath,
   projection: GeoProjection,
   tile: Tile,
-  sum: Summary,
-  chosen: ReadonlySet<number>,
+  faded: boolean,
+  { fill, ink, text }: Paint,
 ): void {
   context.beginPath();
   path(tile.shape);
-  const faded = sum.total === 0 || (chosen.size > 0 && !chosen.has(tile.index));
-  context.globalAlpha = faded ? 0.25 : 0.82;
-  context.fillStyle = sum.worst ? stateColour(sum.worst).fill : colour("--land");
+  context.globalAlpha = faded ? 0.22 : 0.88;
+  context.fillStyle = fill;
   context.fill();
   context.globalAlpha = 1;
   context.strokeStyle = colour("--tile-edge");
@@ -348,8 +428,12 @@ function drawTile(
   const [[left, top], [right, bottom]] = path.bounds(tile.shape);
   const side = Math.min(right - left, bottom - top);
   const middle = projection(tile.middle);
-  if (side > 18 && sum.worst && !faded && middle) {
-    drawState(context, sum.worst, middle[0] - 8, middle[1] - 8, 16, 16);
+  if (side > 15 && !faded && middle) {
+    context.fillStyle = ink;
+    context.font = `600 ${side > 60 ? 14 : 10.5}px ui-sans-serif, system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText(text, middle[0], middle[1]);
   }
 }
 

@@ -27,7 +27,7 @@ export function Totals({ view }: { view: View }) {
         <p class="big">{percent(done, order.n)}</p>
         <p>
           {count(done)} of {counted(order.n, "task")} done
-          {failed > 0 && <span class="alert">, {counted(failed, "failure")}</span>}
+          {failed > 0 && <span class="alert">, {count(failed)} without result</span>}
           {left > 0 && <span>, {count(left)} to go</span>}
           {left > 0 && <Left eta={order.eta.value} />}
         </p>

@@ -35,7 +35,7 @@ function Report({ view }: { view: View }) {
             <TileMap view={view} />
           </section>
           <section class="panel" aria-labelledby="failures-title">
-            <h2 id="failures-title">{has.failures ? "Failures by cause" : "Pictures"}</h2>
+            <h2 id="failures-title">{has.pictures && !has.failures ? "Pictures" : "Failures by cause"}</h2>
             {has.failures ? (
               <Failures view={view} />
             ) : has.pictures ? (
