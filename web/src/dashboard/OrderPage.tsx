@@ -39,22 +39,24 @@ export function OrderPage({ view }: { view: View }) {
       </div>
       <Totals view={view} />
       <Filters view={view} />
-      <div class="main-column">
-        <section class="panel" aria-labelledby="matrix-title">
+      <div class="plan">
+        <section class="panel plan-matrix" aria-labelledby="matrix-title">
           <h2 id="matrix-title">Tiles and periods</h2>
           <Matrix view={view} />
         </section>
-        <Chosen view={view} />
-      </div>
-      <div class="columns">
-        <section class="panel" aria-labelledby="map-title">
-          <h2 id="map-title">Map</h2>
-          <TileMap view={view} />
-        </section>
-        <section class="panel" aria-labelledby="failures-title">
-          <h2 id="failures-title">Failures</h2>
-          <Failures view={view} />
-        </section>
+        <div class="plan-card">
+          <Chosen view={view} />
+        </div>
+        <div class="columns plan-rest">
+          <section class="panel" aria-labelledby="map-title">
+            <h2 id="map-title">Map</h2>
+            <TileMap view={view} />
+          </section>
+          <section class="panel" aria-labelledby="failures-title">
+            <h2 id="failures-title">Failures</h2>
+            <Failures view={view} />
+          </section>
+        </div>
       </div>
       <section class="panel" aria-labelledby="table-title">
         <h2 id="table-title">Tasks</h2>

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 import orchard
-from orchard.report.model import build_model, task_columns
+from orchard.report import build_model, make_report
+from orchard.report.model import task_columns
+from orchard.server.auth import Busy
 from orchard.server.details import task_details
 from orchard.tracking import FAILED_STATES, TrackingInfo
 
@@ -29,6 +32,11 @@ Order = Annotated[str, Path(max_length=300)]
 Position = Annotated[int, Path(ge=0, le=10**9)]
 
 _shelf = Shelf(4)
+_REPORTED = 500
+_reporting = threading.BoundedSemaphore(2)
+# The report's own page says what it may do; here, that it is nobody's origin: even a script that
+# somebody got into it could not call the platform in the reader's name.
+_ALONE = "sandbox allow-scripts allow-popups allow-downloads; frame-ancestors 'none'"
 _PRIVATE = {"Cache-Control": "private, no-cache", "Cross-Origin-Resource-Policy": "same-origin"}
 
 
@@ -65,6 +73,20 @@ def get_model(request: Request, platform: PlatformOf, viewer: Viewer, order: Ord
 
     # The version tells two stores' orders of one name apart.
     return send(request, _shelf.get(f"{version} {order}", make))
+
+
+@router.get("/report")
+def get_report(platform: PlatformOf, viewer: Viewer, order: Order) -> Response:
+    """Give the report of an order, as a page of its own."""
+    platform.check_order(viewer, order)
+    _, info = platform.feed.now(order)
+    if not _reporting.acquire(blocking=False):
+        raise Busy(5, "other reports are being written")
+    try:
+        page = make_report(info, store=platform.store, max_tasks=_REPORTED).html
+    finally:
+        _reporting.release()
+    return HTMLResponse(page, headers=_PRIVATE | {"Content-Security-Policy": _ALONE})
 
 
 @router.post("/cancel", dependencies=[Asked], status_code=204)
