@@ -86,7 +86,7 @@ def _node(node: Any, depth: int) -> Any:
         case {"arrayValue": {"values": values}}:
             return [_node(part, depth + 1) for part in values]
         case {"functionInvocationValue": {"functionName": name, **more}}:
-            given = more.get("arguments", {})
+            given: Any = more.get("arguments", {})
             arguments = {key: _node(value, depth + 1) for key, value in given.items()}
             return {"type": "Invocation", "functionName": name, "arguments": arguments}
     raise FilterError(f"serialised filter: {node!r} is not understood")

@@ -137,6 +137,7 @@ def make_plan(
     export: Mapping[str, Any],
     engine: Engine,
     known: Mapping[str, Collection],
+    records: str,
     callback: Callable[..., None] | None = None,
 ) -> OrderPlan:
     """Find out what an order would make; see `orchard.Tracker.plan`."""
@@ -150,6 +151,11 @@ def make_plan(
         for collection, some in by_collection.items()
     }
     requests = expand(spec, templates, as_json, now)
+    if any(request.prefix == records for request in requests):
+        raise InputError(
+            f"prefix_template puts images into {records!r}, the folder of the records "
+            "(tracking_prefix): they must be different folders"
+        )
     used = {collection: known[collection] for collection in spec.collections}
     plans = engine.plan(requests, used, callback)
     keys = task_keys(requests, used, export, engine.name, engine.content)

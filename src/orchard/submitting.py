@@ -14,7 +14,7 @@ from .records import Record, Records, read_json
 from .tracking import State, TaskStatus, TrackingInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from .grid import TileGrid
     from .ordering import OrderPlan
@@ -147,17 +147,39 @@ class Submitter:
 
     def start(self, record: Record, order: OrderPlan) -> None:
         """Start what has not been started, and record it; may be repeated."""
+        states = [entry["status"]["state"] for entry in record.info.orders]
+        wanted = {p for p, state in enumerate(states) if state in _NOT_STARTED}
+        record.change(self.begin(record, order, wanted))
+
+    def begin(
+        self, record: Record, order: OrderPlan, positions: Collection[int]
+    ) -> dict[int, TaskStatus]:
+        """Hand tasks to the engine, without recording it.
+
+        Parameters
+        ----------
+        record : Record
+        order : OrderPlan
+        positions : collection of int
+            Which tasks; of those that are EMPTY only the metadata is written.
+
+        Returns
+        -------
+        dict of int to TaskStatus
+        """
         document = self._documents(record.info, order)
-        self._put_metadata(record.info, order, document)
+        self._put_metadata(record.info, order, document, positions)
         statuses: dict[int, TaskStatus] = {}
         ready: list[int] = []
-        for position, entry in enumerate(record.info.orders):
-            if entry["status"]["state"] == State.UNSUBMITTED:
-                if order.plans[position].acquisitions:
-                    ready.append(position)
-                else:  # the catalogue has changed since the order was recorded
-                    status = TaskStatus.from_dict(entry["status"])
-                    statuses[position] = status.moved(State.EMPTY)
+        for position in sorted(positions):
+            entry = record.info.orders[position]
+            if entry["status"]["state"] == State.EMPTY:
+                continue
+            if order.plans[position].acquisitions:
+                ready.append(position)
+            else:  # the catalogue has changed since the order was recorded
+                status = TaskStatus.from_dict(entry["status"])
+                statuses[position] = status.moved(State.EMPTY)
         submitted = parse_time(record.info["submission"]["submitted"])
         for first in range(0, len(ready), _BATCH):
             some = ready[first : first + _BATCH]
@@ -175,7 +197,7 @@ class Submitter:
                 for position in some
             ]
             statuses |= zip(some, self.engine.start(tasks, self.store), strict=True)
-        record.change(statuses)
+        return statuses
 
     def _documents(self, info: TrackingInfo, order: OrderPlan) -> Callable[[int], dict[str, Any]]:
         """Return what makes the image metadata of a task, by its position."""
@@ -199,7 +221,11 @@ class Submitter:
         return document
 
     def _put_metadata(
-        self, info: TrackingInfo, order: OrderPlan, document: Callable[[int], dict[str, Any]]
+        self,
+        info: TrackingInfo,
+        order: OrderPlan,
+        document: Callable[[int], dict[str, Any]],
+        positions: Collection[int],
     ) -> None:
         """Write the image metadata that the record lists and that the engine does not write.
 
@@ -209,8 +235,7 @@ class Submitter:
         wanted = [
             position
             for position, plan in enumerate(order.plans)
-            if not (published and plan.acquisitions)
-            and info.orders[position]["status"]["state"] in _NOT_STARTED
+            if not (published and plan.acquisitions) and position in positions
         ]
         listed = set(info["metadata"]) if wanted else set()
         keys = {

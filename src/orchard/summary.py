@@ -51,6 +51,7 @@ def _order(info: TrackingInfo) -> Iterator[tuple[str, Any]]:
     for state, n in sorted(info.states.items()):
         yield "", f"    {state:<17}{n:>7}"
     yield "Runtime", info.runtimes
+    yield "Cost", _cost(sum(status.eecu_seconds for status in info.statuses))
 
 
 def _task(info: TrackingInfo, position: int, runtime: float | None) -> Iterator[tuple[str, Any]]:
@@ -64,6 +65,7 @@ def _task(info: TrackingInfo, position: int, runtime: float | None) -> Iterator[
     if runtime is not None:
         yield "Runtime", f"{runtime / 60:.2f} minutes"
     yield "Attempt", status.attempt or None
+    yield "Cost", _cost(status.eecu_seconds)
     yield "Error", status.error_message
     for url in dict.fromkeys(status.output_url):
         yield "Output", url
@@ -71,6 +73,10 @@ def _task(info: TrackingInfo, position: int, runtime: float | None) -> Iterator[
         size = "" if file.size is None else f", {file.size} bytes"
         digest = f", md5 {file.md5}" if file.md5 else ""
         yield "File", f"{file.name}{size}{digest}"
+
+
+def _cost(seconds: float) -> str | None:
+    return f"{seconds:.1f} EECU seconds of Earth Engine" if seconds else None
 
 
 def _program(program: Mapping[str, Any]) -> str:

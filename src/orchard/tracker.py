@@ -223,6 +223,7 @@ class Tracker:
             export=self.export_image_kwds,
             engine=self.engine,
             known=self.collections,
+            records=self.tracking_prefix,
             callback=callback,
         )
 
@@ -238,6 +239,10 @@ class Tracker:
         info = record.info
         if State.UNSUBMITTED not in info.states:
             return
+        self._submitter.start(record, self._planned_again(info))
+
+    def _planned_again(self, info: TrackingInfo) -> OrderPlan:
+        """Plan an order as it was recorded."""
         submission = info["submission"]
         asked = (
             submission["collections"],
@@ -249,10 +254,11 @@ class Tracker:
         order = self._plan(asked, parse_time(submission["submitted"]), None)
         if order_key(order.keys) != info["tracking"].get("key"):
             raise OrderError(
-                f"order {name!r} was interrupted while it was submitted, and the configuration has "
-                "changed since: restore it, or clean the order and submit anew"
+                f"order {info.name!r} has tasks that the engine does not know, and the "
+                "configuration has changed since it was submitted: restore it, or clean the order "
+                "and submit anew"
             )
-        self._submitter.start(record, order)
+        return order
 
     # Tracking
 
@@ -440,6 +446,8 @@ class Tracker:
     def retry(self, name: str, tasks: Iterable[str] | None = None) -> TrackingInfo:
         """Start anew what ended without a result: FAILED, CANCELLED and LOST tasks.
 
+        Those that the engine has forgotten are planned again, as they were.
+
         Parameters
         ----------
         name : str
@@ -450,6 +458,8 @@ class Tracker:
         ------
         InputError
             For a name that is not a task's, or an engine that cannot retry.
+        OrderError
+            When forgotten tasks cannot be planned as they were: the configuration has changed.
         """
         engine = self.engine
         if not isinstance(engine, Retries):
@@ -467,7 +477,14 @@ class Tracker:
         }
         found = engine.retry([status.id for status in chosen.values()], self.store)
         record = self.records.read(name)
-        return record.change({p: found[s.id] for p, s in chosen.items() if s.id in found})
+        news = {p: found[s.id] for p, s in chosen.items() if s.id in found}
+        forgotten = {p: s for p, s in chosen.items() if s.id not in found}
+        if forgotten:
+            order = self._planned_again(record.info)
+            for p, status in self._submitter.begin(record, order, forgotten).items():
+                attempt = max(status.attempt, forgotten[p].attempt)
+                news[p] = status.moved(status.state, attempt=attempt)
+        return record.change(news)
 
     # Delivery
 
@@ -518,6 +535,8 @@ class Tracker:
         tracking_info: TrackingInfo | Mapping[str, Any] | str,
         tracking_name: str | None = None,
         callback: Callback | None = None,
+        *,
+        dry_run: bool = False,
     ) -> dict[str, builtins.list[str]]:
         """Delete exactly the files of an order from the store.
 
@@ -529,6 +548,8 @@ class Tracker:
             Delete the order's record, too: last, so that an interrupted clean can be repeated.
         callback : callable, optional
             ``callback(item=…, n_steps=…)``.
+        dry_run : bool
+            Delete nothing, and tell what would be.
 
         Returns
         -------
@@ -536,6 +557,8 @@ class Tracker:
             Task id -> keys deleted.
         """
         info = self._info(tracking_info)
+        if dry_run:
+            return delivery.clean(info, self.store, dry_run=True)
         cleaned = delivery.clean(info, self.store, callback=callback)
         if isinstance(self._engine, Forgets):
             self._engine.forget([status.id for status in info.statuses], self.store)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from .errors import MetadataError
 
@@ -26,6 +26,9 @@ __all__ = [
     "can_become",
     "now_ms",
 ]
+
+
+_N = TypeVar("_N", int, float)
 
 
 class State(StrEnum):
@@ -133,9 +136,11 @@ class TaskStatus:
     error_message: str | None = None
     attempt: int = 0
     files: tuple[FileInfo, ...] = ()
+    eecu_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return as the ``status`` of a tracking document."""
+        """Return as the ``status`` of a tracking document; ``eecu_seconds`` where it has any."""
+        cost = {"eecu_seconds": self.eecu_seconds} if self.eecu_seconds else {}
         return {
             "id": self.id,
             "state": str(self.state),
@@ -146,6 +151,7 @@ class TaskStatus:
             "error_message": self.error_message,
             "attempt": self.attempt,
             "files": [file.to_dict() for file in self.files],
+            **cost,
         }
 
     @classmethod
@@ -168,6 +174,7 @@ class TaskStatus:
             error_message=data.get("error_message"),
             attempt=_number(data, "attempt"),
             files=tuple(FileInfo.from_dict(file) for file in data.get("files") or ()),
+            eecu_seconds=_number(data, "eecu_seconds", float),
         )
 
     def moved(self, state: State, **changes: Any) -> Self:
@@ -175,9 +182,9 @@ class TaskStatus:
         return replace(self, state=state, **{"update_timestamp_ms": now_ms(), **changes})
 
 
-def _number(status: Mapping[str, Any], key: str) -> int:
+def _number(status: Mapping[str, Any], key: str, kind: type[_N] = int) -> _N:
     try:
-        return int(status.get(key) or 0)
+        return kind(status.get(key) or 0)
     except (TypeError, ValueError):
         raise MetadataError(f"a task's {key} is not a number: {status[key]!r}") from None
 

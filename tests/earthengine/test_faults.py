@@ -18,7 +18,14 @@ from orchard.engines.earthengine.failures import (
     UnavailableError,
     classify,
 )
-from orchard.errors import BulkError, CatalogError, CollectionError, EngineError, InputError
+from orchard.errors import (
+    BulkError,
+    CatalogError,
+    CollectionError,
+    EngineError,
+    InputError,
+    OrderError,
+)
 from orchard.preard import ImageMetadata
 from orchard.testing.earthengine import Limits, RequestFault
 
@@ -400,11 +407,53 @@ def test_expired_before_its_files_were_there(there, order, ledger):
     assert info.states == {"COMPLETED": 2, "LOST": 1}
     (cause,) = info.failures()
     assert "has forgotten the task" in cause
-    if ledger == "kept":
-        there.service._held.clear()
+    there.service._held.clear()
+    # Where the engine does not know the task any more, it is planned and started anew.
+    assert tracker.retry(name).states == {"COMPLETED": 2, "READY": 1}
+    assert tracker.wait(name).states == {"COMPLETED": 3}
+    assert len(there.service.exports) == 4
+
+
+def test_what_is_forgotten_starts_anew_without_what_it_has_left(
+    world, simple_archive, order, bucket, tmp_path
+):
+    """It was cut, and part of it was there: nothing of that is left over."""
+    there = world(simple_archive, limits=Limits(memory=16 * 16 * 2, running=8))
+    tracker = order(there.engine())
+    there.service.hold("T0000000001-0000000016")
+    name = _submit(tracker, 1)
+    tracker.wait(name, timeout=1)
+    assert len([info for info in bucket.list("CEDAR_PREARD") if "-T0" in info.key]) == 6
+    there.service.expire()
+    there.service._held.clear()
+    tracker.engine._ledger.close()
+    (there.folder / "ledger.sqlite").unlink()
+    there.service.limits = Limits()
+    tracker = order(there.engine())
+    assert tracker.update(name).states == {"LOST": 1}
+    tracker.retry(name)
+    info = tracker.wait(name)
+    assert info.states == {"COMPLETED": 1}
+    (file,) = info.statuses[0].files
+    assert file.name == f"{info.orders[0]['name']}.tif"
+    assert sorted(i.key for i in bucket.list("CEDAR_PREARD")) == [
+        f"CEDAR_PREARD/{info.orders[0]['name']}{suffix}" for suffix in (".json", ".tif")
+    ]
+    tracker.download(name, tmp_path / "down")
+    assert len(orchard.convert(tmp_path / "down", dest=tmp_path / "ard")) == 1
+
+
+def test_forgotten_tasks_of_another_configuration_are_not_started(there, order):
+    there.service.hold("h000v000")
+    tracker = order(there.engine())
+    name = _submit(tracker)
+    there.service.expire()
+    tracker.engine._ledger.close()
+    (there.folder / "ledger.sqlite").unlink()
+    tracker = order(there.engine(), export_image_kwds={"shardSize": 16})
+    assert "LOST" in tracker.update(name).states
+    with pytest.raises(OrderError, match="configuration has changed since it was submitted"):
         tracker.retry(name)
-        assert tracker.wait(name).states == {"COMPLETED": 3}
-        assert len(there.service.exports) == 4
 
 
 def test_lost_files(there, order):
@@ -569,6 +618,16 @@ def test_statuses_carry_what_the_service_says(there, order):
     assert status.creation_timestamp_ms > 0
     assert status.update_timestamp_ms - status.start_timestamp_ms == 60_000
     assert json.dumps(info.orders[0]["status"])
+    assert info.orders[0]["status"]["eecu_seconds"] == 12.5
+    assert "Cost         12.5 EECU seconds of Earth Engine" in info.summary()
+
+
+def test_what_failed_attempts_have_cost_counts_too(there, order):
+    there.service.fail("h000v000", "An internal error has occurred", times=2)
+    tracker = order(there.engine())
+    info = tracker.wait(_submit(tracker, 1))
+    assert info.statuses[0].eecu_seconds == 3 * 12.5
+    assert info.summary([0]).count("37.5 EECU seconds") == 2
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,9 @@ def test_the_next_attempt_is_another_export():
     again = part.again()
     assert again.id.request_id != part.id.request_id
     assert (again.state, again.operation, again.error) == (PartState.WAITING, "", None)
-    assert again.eecu_seconds == 3.0
+    assert (again.eecu_seconds, again.spent_seconds) == (0, 3.0)
+    last = observe(again, Operation(id="y", state=State.COMPLETED, eecu_seconds=2.0))
+    assert last.cost == 5.0
 
 
 # Parts of a tile
@@ -240,6 +242,33 @@ def test_a_ledger_of_the_future_is_left_alone(tmp_path):
     connection.close()
     with pytest.raises(EngineError, match=r"newer Orchard \(format 99\)"):
         Ledger(path).open_keys()
+
+
+def test_a_ledger_of_before_is_carried_on(tmp_path):
+    import sqlite3
+
+    from orchard.engines.earthengine import ledger as module
+
+    path = tmp_path / "ledger.sqlite"
+    old = module._SCHEMA.replace("    dates INTEGER NOT NULL DEFAULT 1,\n", "").replace(
+        "    spent_seconds REAL NOT NULL DEFAULT 0,\n", ""
+    )
+    with sqlite3.connect(path) as connection:
+        connection.executescript(old)
+        connection.execute(
+            "INSERT INTO tasks (key, ord, name, prefix, store, state, export, width, height, "
+            "created_ms, updated_ms, spec) "
+            "VALUES ('K', 'O', 'N', 'P', 's', 'READY', X'7B7D', 4, 5, 1, 1, X'')"
+        )
+        connection.execute("INSERT INTO parts (key, generation, number, attempt, state, "
+                           "eecu_seconds) VALUES ('K', 0, 0, 1, 'FAILED', 2.5)")  # fmt: skip
+        connection.execute("PRAGMA user_version=1")
+    connection.close()
+    for _ in range(2):
+        ledger = Ledger(path)
+        assert ledger.records(["K"])["K"].dates == 1
+        assert ledger.usage(["K"]) == {"K": 2.5}
+        ledger.close()
 
 
 def test_a_broken_ledger(tmp_path):

@@ -202,6 +202,13 @@ def test_a_changed_configuration_cannot_resume(world):
         changed.wait("order")
 
 
+def test_images_and_records_have_folders_of_their_own(world):
+    tracker = world.tracker(prefix_template="CEDAR_{tile}", tracking_prefix="/CEDAR_h000v001/")
+    with pytest.raises(InputError, match=r"'CEDAR_h000v001', the folder of the records"):
+        tracker.submit(*world.order())
+    assert list(tracker.store.list()) == []
+
+
 class TestRecords:
     def test_names_by_pattern(self, world):
         for template in ("a-1", "b-1", "b-2"):
@@ -266,6 +273,28 @@ class TestUpdate:
             (images / statuses[0].files[0].name).unlink(missing_ok=True)
             info = tracker.update(name)
             assert info.states == {"LOST": 1, "COMPLETED": 3}
+
+    def test_what_the_engine_has_forgotten_starts_anew(self, world, tracker, name):
+        """The ledger was lost with the disk of the machine that had it."""
+        for path in world.folder.glob("store.ledger.sqlite*"):
+            path.unlink()
+        tracker = world.tracker()
+        assert tracker.update(name).states == {"LOST": 4}
+        first, *others = [order["name"] for order in tracker.read(name).orders]
+        assert tracker.retry(name, [first]).states == {"READY": 1, "LOST": 3}
+        assert tracker.retry(name, others).states == {"READY": 4}
+        assert tracker.wait(name).states == {"COMPLETED": 4}
+        check_images(world, world.folder / "store/CEDAR_PREARD")
+
+    def test_a_dry_clean_deletes_nothing(self, world, tracker, name):
+        tracker.wait(name)
+        before = files_below(world.folder / "store")
+        listed = tracker.clean(name, tracking_name=name, dry_run=True)
+        assert files_below(world.folder / "store") == before
+        assert tracker.list() == [name]
+        assert tracker.clean(name, tracking_name=name) == listed
+        assert sum(map(len, listed.values())) == len(before) - 1
+        assert files_below(world.folder / "store") == []
 
     def test_nothing_to_ask_writes_nothing(self, tracker, name):
         tracker.wait(name)

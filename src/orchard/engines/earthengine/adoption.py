@@ -58,6 +58,8 @@ def adopt(
         done = bool(theirs) and bool(results.files(replace(record, generation=generation)))
         generation, parts = _parts(record, theirs, first.get(task.key, 0), done=done)
         record = replace(record, generation=generation)
+        if not any(part.operation for part in parts):
+            results.clear(record)  # what attempts that nobody remembers have left
         return record, ImageSpec.of(task).pack(), _completed(record, parts)
 
     ledger.add(map(entry, tasks))
@@ -141,6 +143,7 @@ def _plain(operation: Operation) -> TaskStatus:
         output_url=operation.uris,
         error_message=operation.error,
         attempt=operation.attempt,
+        eecu_seconds=operation.eecu_seconds,
     )
 
 

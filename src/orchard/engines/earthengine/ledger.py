@@ -60,6 +60,7 @@ CREATE TABLE IF NOT EXISTS parts (
     uris BLOB,
     service_attempt INTEGER NOT NULL DEFAULT 0,
     eecu_seconds REAL NOT NULL DEFAULT 0,
+    spent_seconds REAL NOT NULL DEFAULT 0,
     started_ms INTEGER NOT NULL DEFAULT 0,
     updated_ms INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (key, generation, number)
@@ -74,8 +75,16 @@ _TASK = (
 )
 _PART = (
     "key, generation, number, attempt, state, operation, error, uris, service_attempt, "
-    "eecu_seconds, started_ms, updated_ms"
+    "eecu_seconds, spent_seconds, started_ms, updated_ms"
 )
+_FROM_1 = """
+BEGIN;
+ALTER TABLE tasks ADD COLUMN dates INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE parts ADD COLUMN spent_seconds REAL NOT NULL DEFAULT 0;
+PRAGMA user_version = 2;
+COMMIT;
+"""
+"""Then tasks were never cut by dates, and what earlier attempts had cost was not told apart."""
 _BATCH = 500
 _ENDED = frozenset(PartState) - SENT - {PartState.WAITING}
 
@@ -152,10 +161,8 @@ class Ledger:
                         f"(format {version}): upgrade, or name another file"
                     )
                 connection.executescript(_SCHEMA)
-                if version == 1:  # whose tasks were never cut by dates
-                    connection.execute(
-                        "ALTER TABLE tasks ADD COLUMN dates INTEGER NOT NULL DEFAULT 1"
-                    )
+                if version == 1:
+                    connection.executescript(_FROM_1)
                 connection.execute(f"PRAGMA user_version={_VERSION}")
             except (sqlite3.Error, OSError) as error:
                 raise EngineError(
@@ -294,7 +301,7 @@ class Ledger:
         """Write parts as they are now."""
         with self.change() as db:
             db.executemany(
-                f"INSERT OR REPLACE INTO parts ({_PART}) VALUES ({', '.join('?' * 12)})",  # noqa: S608
+                f"INSERT OR REPLACE INTO parts ({_PART}) VALUES ({', '.join('?' * 13)})",  # noqa: S608
                 [_part_row(part) for part in parts],
             )
 
@@ -324,8 +331,7 @@ class Ledger:
 
     def usage(self, keys: Sequence[str]) -> dict[str, float]:
         """Return by task the EECU seconds that all its exports have cost."""
-        query = "SELECT key, sum(eecu_seconds) FROM parts WHERE key IN ({}) GROUP BY key"
-        return dict(self._rows_of(query, keys))
+        return {key: sum(p.cost for p in parts) for key, parts in self.parts(keys).items()}
 
 
 def _task_row(record: Record) -> tuple[Any, ...]:
@@ -382,6 +388,7 @@ def _part_row(part: Part) -> tuple[Any, ...]:
         orjson.dumps(part.uris),
         part.service_attempt,
         part.eecu_seconds,
+        part.spent_seconds,
         part.started_ms,
         part.updated_ms,
     )
@@ -396,6 +403,7 @@ def _part(row: Sequence[Any]) -> Part:
         uris=tuple(orjson.loads(row[7] or b"[]")),
         service_attempt=row[8],
         eecu_seconds=row[9],
-        started_ms=row[10],
-        updated_ms=row[11],
+        spent_seconds=row[10],
+        started_ms=row[11],
+        updated_ms=row[12],
     )

@@ -69,6 +69,9 @@ class Part:
     service_attempt : int
         How often the service itself has tried.
     eecu_seconds : float
+        What this attempt has cost.
+    spent_seconds : float
+        What attempts before it have cost.
     started_ms, updated_ms : int
         Epoch milliseconds UTC, 0 when not yet.
     """
@@ -80,14 +83,18 @@ class Part:
     uris: tuple[str, ...] = ()
     service_attempt: int = 0
     eecu_seconds: float = 0.0
+    spent_seconds: float = 0.0
     started_ms: int = 0
     updated_ms: int = 0
 
+    @property
+    def cost(self) -> float:
+        """EECU seconds of this attempt and those before."""
+        return self.eecu_seconds + self.spent_seconds
+
     def again(self) -> Part:
         """Return the next attempt at the same part, waiting."""
-        return Part(
-            id=replace(self.id, attempt=self.id.attempt + 1), eecu_seconds=self.eecu_seconds
-        )
+        return Part(id=replace(self.id, attempt=self.id.attempt + 1), spent_seconds=self.cost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +259,7 @@ def status_of(record: Record, parts: Sequence[Part]) -> TaskStatus:
         error_message=record.error,
         attempt=max((part.id.attempt + part.service_attempt for part in parts), default=0),
         files=record.files,
+        eecu_seconds=sum(part.cost for part in parts),
     )
 
 

@@ -117,19 +117,23 @@ class Results:
         assert generation is not None  # the verdict was to split
         new = replace(record, generation=generation, state=State.READY, error=None, looks=0)
         self.note_layout(new)
-        for name in self._folder(record.prefix):
-            if _is_shard_of(name, record.name):
-                self.store.delete(_key(record, name))
+        self.clear(record)
         attempt = max(part.id.attempt for part in parts)
-        cost = sum(part.eecu_seconds for part in parts)
+        cost = sum(part.cost for part in parts)
         following = [
             Part(
                 id=PartId(key=record.key, generation=generation, number=number, attempt=attempt),
-                eecu_seconds=0.0 if number else cost,
+                spent_seconds=0.0 if number else cost,
             )
             for number in range(n_parts(record.size, record.dates, generation))
         ]
         return new, following
+
+    def clear(self, record: Record) -> None:
+        """Delete all files of a task's image, however it was cut: Drive would keep both."""
+        for name in self._folder(record.prefix):
+            if _is_shard_of(name, record.name):
+                self.store.delete(_key(record, name))
 
     def remove(self, record: Record, parts: Iterable[Part]) -> None:
         """Delete what an earlier attempt at parts has left: Drive would keep both."""
