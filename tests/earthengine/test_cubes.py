@@ -217,6 +217,54 @@ def test_another_folder_of_the_same_name(world, real_archive, collections, bolza
         assert tracker.wait(name).states == {"COMPLETED": 1}
 
 
+@pytest.mark.parametrize("other", ["the same", "older", "newer"])
+def test_files_that_drive_has_twice(
+    world, real_archive, collections, bolzano_grid, tmp_path, other
+):
+    """A copy does no harm, an older attempt's file gives way; what cannot be told is an error."""
+    from datetime import UTC, datetime
+
+    from drive_server import drive_server
+
+    with drive_server() as pair:
+        store, plain = _drive(pair, tmp_path)
+        drive = pair[1]
+
+        def sink(destination, name, content):
+            url = plain(destination, name, content)
+            first = next(f for f in reversed(drive.files.values()) if f.name == name)
+            if name.endswith("0000000064-0000000064.tif"):
+                again = content if other == "the same" else b"another"
+                twin = drive.files[drive.add(name, first.parents[0], again, "image/tiff")]
+                if other == "older":
+                    twin.modified = datetime(2023, 1, 1, tzinfo=UTC)
+            return url
+
+        tracker = Tracker(
+            bolzano_grid,
+            store,
+            engine=world(real_archive, sink).engine(),
+            collections=collections,
+            export_image_kwds={"fileDimensions": 64, "shardSize": 64},
+        )
+        name, _ = tracker.submit("BOLZANO/S2_L2A", (1, 1), "2022-06-01", "2022-06-04")
+        info = tracker.wait(name)
+        if other == "newer":
+            assert info.states == {"FAILED": 1}
+            (cause,) = info.failures()
+            assert "there are 2 files CEDAR_PREARD/" in cause
+            assert "that differ (foreign-" in cause
+            twin = max(f.id for f in drive.files.values() if f.content == b"another")
+            del drive.files[twin]
+            other = "the same"
+            tracker.retry(name)
+            info = tracker.wait(name)
+        assert info.states == {"COMPLETED": 1}
+        names = [f.name for f in drive.files.values() if f.name.endswith(".tif")]
+        assert len(names) == len(set(names)) == 4
+        assert len(tracker.download(name, tmp_path / "down")[info.statuses[0].id]) == 5
+
+
 def test_a_retry_leaves_nothing_double_in_drive(
     world, real_archive, collections, bolzano_grid, tmp_path
 ):

@@ -97,6 +97,22 @@ def test_two_files_of_one_name_are_an_error_that_lists_both(drive, store):
     assert store.get("other")[0] == b"1"
 
 
+def test_files_of_one_name_and_content_count_as_one(drive, store):
+    store.put("twin", b"1")
+    folder = next(f.id for f in drive[1].files.values() if f.name == "orchard")
+    for _ in range(2):
+        drive[1].add("twin", folder, b"1")
+    assert store.get("twin")[0] == b"1"
+    assert [info.key for info in store.list()] == ["twin"]
+    assert [len(copies) for copies in store.copies("").values()] == [3]
+    store.put("twin", b"2")
+    assert [f.content for f in drive[1].files.values() if f.name == "twin"] == [b"2"]
+    drive[1].add("twin", folder, b"2")
+    store.delete("twin")
+    assert list(store.list()) == []
+    assert not [f for f in drive[1].files.values() if f.name == "twin"]
+
+
 def test_two_folders_of_one_name_are_an_error_that_lists_both(drive, store):
     one, two = drive[1].add("orchard", "the-root"), drive[1].add("orchard", "the-root")
     with pytest.raises(StoreError, match=f"{one}, {two}"):

@@ -11,13 +11,32 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from orchard.errors import InputError, MissingDependencyError
-from orchard.stores.base import HasPath, ObjectInfo, Store, Sweeps, check_folder, check_key
+from orchard.stores.base import (
+    Copy,
+    HasCopies,
+    HasPath,
+    ObjectInfo,
+    Store,
+    Sweeps,
+    check_folder,
+    check_key,
+)
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-__all__ = ["HasPath", "ObjectInfo", "Store", "Sweeps", "check_folder", "check_key", "open_store"]
+__all__ = [
+    "Copy",
+    "HasCopies",
+    "HasPath",
+    "ObjectInfo",
+    "Store",
+    "Sweeps",
+    "check_folder",
+    "check_key",
+    "open_store",
+]
 
 
 def open_store(url: str | os.PathLike[str], **options: Any) -> Store:

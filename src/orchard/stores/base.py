@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from orchard.errors import InputError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -236,6 +236,25 @@ def check_timeout(seconds: object) -> None:
     """Refuse a timeout that is no positive number."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise InputError(f"read_timeout is a number of seconds above 0, not {seconds!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """One of perhaps several files that a store has under one key; ``id`` tells them apart."""
+
+    id: str
+    info: ObjectInfo
+
+
+@runtime_checkable
+class HasCopies(Protocol):
+    """A store in which others can put several files under one key (Google Drive)."""
+
+    def copies(self, folder: str) -> Mapping[str, Sequence[Copy]]:
+        """Return the files right in a folder (not below it) by key."""
+
+    def drop(self, copy: Copy) -> None:
+        """Delete one of them; it may be gone already."""
 
 
 @runtime_checkable

@@ -1,14 +1,15 @@
 """The store in Google Drive: ``gdrive://FOLDER[/SUB]``.
 
 Drive's files are ids behind names, and names are neither unique nor a path. A key is followed from
-folder to folder by names that match exactly; where two have the same name the store does not guess:
-it is an error that lists both ids. Replacing an object keeps its id.
+folder to folder by names that match exactly. Files of one name and the same content count as one;
+where the contents differ, or two folders have one name, the store does not guess: it is an error
+that lists the ids. Replacing an object keeps its id.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,7 @@ from orchard.errors import (
 )
 from orchard.stores.base import (
     READ_TIMEOUT,
+    Copy,
     ObjectInfo,
     check_folder,
     check_key,
@@ -35,7 +37,7 @@ from orchard.stores.gdrive_auth import load_credentials
 from orchard.stores.local import local_errors, md5, md5_of, open_source, open_target, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["DriveStore", "open_gdrive"]
@@ -169,7 +171,8 @@ class DriveStore:
             size = content.seek(0, 2)
             content.seek(0)
             with self._about(key):
-                file = self._find(key)
+                copies = self._fresh(lambda: self._all(key))
+                file = self._only(copies, key) if copies else None
                 if if_absent and file is not None:
                     raise ConflictError(f"{key} in {self.url} is already there", key=key)
                 if if_match is not None and (file is None or file.revision != if_match):
@@ -181,6 +184,7 @@ class DriveStore:
                     written = self._api.create(parent, key.rpartition("/")[2], content, size)
                 else:
                     written = self._api.replace(file.id, content, size)
+                    self._delete([copy for copy in copies if copy.id != file.id])
         if written.md5 != digest:
             raise ChecksumError(
                 f"{key} arrived in {self.url} with the MD5 {written.md5}, not {digest}: "
@@ -221,6 +225,27 @@ class DriveStore:
                 named[child.folder, child.name].append(child)
         return named
 
+    def copies(self, folder: str) -> Mapping[str, Sequence[Copy]]:
+        """Return the files right in a folder by key, of one name all; see `HasCopies`."""
+        parts = (*self._base, *check_folder(folder).split("/")) if folder else self._base
+
+        def look() -> _Named:
+            id_ = self._folder(parts)
+            return {} if id_ is None else self._named(id_)
+
+        found = {}
+        with self._about(folder):
+            for (is_folder, name), files in self._fresh(look).items():
+                key = f"{folder}/{name}" if folder else name
+                if not is_folder:
+                    found[key] = [Copy(id=file.id, info=_info(key, file)) for file in files]
+        return found
+
+    def drop(self, copy: Copy) -> None:
+        """Delete one of several files of one name; see `HasCopies`."""
+        with self._about(copy.info.key), suppress(NotFoundError):
+            self._api.delete(copy.id)
+
     def _walk(self, named: _Named, folder: str) -> Iterator[ObjectInfo]:
         for (is_folder, name), found in named.items():
             key = f"{folder}/{name}" if folder else name
@@ -254,12 +279,16 @@ class DriveStore:
     def delete(self, key: str) -> None:
         """Delete an object: see `Store.delete`."""
         with self._about(check_key(key)):
-            file = self._find(key)
-            if file is not None:
-                try:
-                    self._api.delete(file.id)
-                except NotFoundError:  # somebody else did, or we did and the answer was lost
-                    return
+            copies = self._fresh(lambda: self._all(key))
+            if copies:
+                self._only(copies, key)
+                self._delete(copies)
+
+    def _delete(self, files: Sequence[DriveFile]) -> None:
+        for file in files:
+            # If it is gone: somebody else did it, or we did and the answer was lost.
+            with suppress(NotFoundError):
+                self._api.delete(file.id)
 
     # From names to ids.
 
@@ -273,12 +302,15 @@ class DriveStore:
         return self._fresh(lambda: self._look(key))
 
     def _look(self, key: str) -> DriveFile | None:
+        found = self._all(key)
+        return self._only(found, key) if found else None
+
+    def _all(self, key: str) -> Sequence[DriveFile]:
         *folders, name = key.split("/")
         parent = self._folder((*self._base, *folders))
         if parent is None:
-            return None
-        found = [file for file in self._api.children(parent, name) if file.binary]
-        return self._only(found, key) if found else None
+            return []
+        return [file for file in self._api.children(parent, name) if file.binary]
 
     def _parent(self, key: str) -> str:
         """Id of the folder that a key is to be put into; it is made where it is not there."""
@@ -318,10 +350,12 @@ class DriveStore:
     def _only(self, found: Sequence[DriveFile], key: str) -> DriveFile:
         if len(found) == 1:
             return found[0]
+        if len({(file.size, file.md5) for file in found}) == 1 and found[0].md5:
+            return min(found, key=lambda file: file.id)  # whichever, but always the same
         ids = ", ".join(sorted(file.id for file in found))
         raise StoreError(
-            f"{key} in {self.url}: Google Drive has {len(found)} of this name in one folder "
-            f"({ids}); rename or delete all but one",
+            f"{key} in {self.url}: Google Drive has {len(found)} of this name in one folder, and "
+            f"they differ ({ids}): rename or delete all but one",
             key=key,
         )
 

@@ -9,6 +9,7 @@ import orjson
 
 from orchard.errors import ConflictError, NotFoundError
 from orchard.preard import date_groups, expected_files, metadata_name, parse_shard_name
+from orchard.stores import HasCopies
 from orchard.tracking import FileInfo, State
 
 from .lifecycle import Part, PartState, Record
@@ -25,7 +26,7 @@ from .splitting import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchard.stores import ObjectInfo, Store
+    from orchard.stores import Copy, ObjectInfo, Store
 
 __all__ = ["Results", "expected_names"]
 
@@ -58,6 +59,7 @@ class Results:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._folders: dict[str, dict[str, ObjectInfo]] = {}
+        self._doubles: dict[str, Sequence[Copy]] = {}
 
     def files(self, record: Record) -> list[FileInfo]:
         """Return which of a task's files are there."""
@@ -71,15 +73,48 @@ class Results:
     def _folder(self, prefix: str) -> dict[str, ObjectInfo]:
         if prefix not in self._folders:
             start = len(prefix) + 1 if prefix else 0
-            self._folders[prefix] = {
-                info.key[start:]: info
-                for info in self.store.list(prefix)
-                if "/" not in info.key[start:]
-            }
+            found = {}
+            if isinstance(self.store, HasCopies):
+                for key, copies in self.store.copies(prefix).items():
+                    found[key[start:]] = copies[0].info
+                    self._doubles |= {key: copies} if len(copies) > 1 else {}
+            else:
+                for info in self.store.list(prefix):
+                    found[info.key[start:]] = info
+            self._folders[prefix] = {k: v for k, v in found.items() if "/" not in k}
         return self._folders[prefix]
+
+    def _settle_doubles(self, record: Record, parts: Sequence[Part]) -> str | None:
+        """Keep, of files of one name, what the last attempt wrote; return what cannot be told.
+
+        Drive has both where an attempt wrote a file after the next one had begun, or somebody has
+        uploaded one.
+        """
+        since = {name: part.started_ms for part in parts for name in part_names(record, part.id)}
+        folder = self._folder(record.prefix)
+        for name in expected_names(record):
+            copies = self._doubles.pop(_key(record, name), ())
+            if not copies:
+                continue
+            new = [copy for copy in copies if _modified_ms(copy.info) >= since.get(name, 0)]
+            kept = new or copies
+            if len({(copy.info.size, copy.info.md5) for copy in kept}) > 1 or not kept[0].info.md5:
+                ids = ", ".join(sorted(copy.id for copy in kept))
+                return (
+                    f"there are {len(kept)} files {record.prefix}/{name} that differ ({ids}): "
+                    "delete all but the right one, then retry the task"
+                )
+            for copy in copies:
+                if copy is not kept[0]:
+                    self.store.drop(copy)  # type: ignore[attr-defined]  # only such have doubles
+            folder[name] = kept[0].info
+        return None
 
     def verify(self, record: Record, parts: Sequence[Part]) -> Record:
         """Judge a task whose exports have all ended, or are forgotten, by its files."""
+        self._folder(record.prefix)
+        if problem := self._settle_doubles(record, parts):
+            return replace(record, state=State.FAILED, error=problem)
         names, files = expected_names(record), self.files(record)
         lost = any(part.state is PartState.LOST for part in parts)
         skipping = record.export.get("skipEmptyTiles") or record.export.get("skipEmptyFiles")
@@ -133,13 +168,18 @@ class Results:
         """Delete all files of a task's image, however it was cut: Drive would keep both."""
         for name in self._folder(record.prefix):
             if _is_shard_of(name, record.name):
-                self.store.delete(_key(record, name))
+                self._delete(_key(record, name))
+
+    def _delete(self, key: str) -> None:
+        for copy in self._doubles.pop(key, ()):
+            self.store.drop(copy)  # type: ignore[attr-defined]  # only such have doubles
+        self.store.delete(key)
 
     def remove(self, record: Record, parts: Iterable[Part]) -> None:
         """Delete what an earlier attempt at parts has left: Drive would keep both."""
         names = {name for part in parts for name in part_names(record, part.id)}
         for name in names & self._folder(record.prefix).keys():
-            self.store.delete(_key(record, name))
+            self._delete(_key(record, name))
 
     def missing_parts(self, record: Record, parts: Sequence[Part]) -> list[Part]:
         """Return the parts that have not made all their files."""
@@ -198,6 +238,10 @@ def _first_missing(names: Sequence[str], files: Sequence[FileInfo]) -> str:
 
 def _is_shard_of(name: str, image: str) -> bool:
     return name.endswith(".tif") and parse_shard_name(name).name == image
+
+
+def _modified_ms(info: ObjectInfo) -> float:
+    return info.modified.timestamp() * 1000 if info.modified else 0
 
 
 def _key(record: Record, name: str) -> str:
