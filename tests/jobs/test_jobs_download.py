@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import random
 
 import pytest
@@ -41,6 +42,23 @@ def test_a_file_arrives_and_the_token_is_not_shown_to_the_store(client, server, 
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert "authorization" not in server.requests[-1][2]
     assert server.requests[-1][2]["accept-encoding"] == "identity"
+
+
+def test_no_log_shows_a_signed_link(client, server, link, tmp_path, caplog):
+    """Also not those that it is redirected to, and not ours, which are signed in their path."""
+    target = f"/signed/f?sig={server.signature}"
+    with caplog.at_level(logging.INFO):
+        for location in (f"{server.url}{target}", target):
+            server.faults = [Fault("/signed/", status=302, headers={"Location": location})]
+            download(client, link, tmp_path / "f")
+        with pytest.raises(PlatformError, match=r"/downloads/…/f\.zip answered 401"):
+            download(client, lambda: f"{server.url}/downloads/s3cret/f.zip", tmp_path / "g")
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    said = [record.getMessage() for record in caplog.records if record.name == "httpx"]
+    assert len(said) == 5
+    assert all(f"GET {server.url}/… " in text for text in said)
+    assert "s3cret" not in caplog.text
+    assert f"sig={server.signature}" not in caplog.text
 
 
 def test_a_cut_download_goes_on_where_it_was_cut(client, server, link, tmp_path):

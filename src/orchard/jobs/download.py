@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchard.jobs.errors import PlatformError, TransferError
-from orchard.jobs.http import PlatformClient, TransientError
+from orchard.jobs.http import PlatformClient, TransientError, public_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -196,4 +196,4 @@ class _Transfer:
 
     @property
     def _name(self) -> str:
-        return (self.url or "the link").partition("?")[0]
+        return public_url(self.url or "the link")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from orchard.jobs.retries import TRANSIENT_STATUS, Retries, retry_after
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["PlatformClient", "TransientError"]
+__all__ = ["PlatformClient", "TransientError", "public_url"]
 
 T = TypeVar("T")
 
@@ -81,6 +82,7 @@ class PlatformClient:
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
             follow_redirects=True,
             headers={"User-Agent": f"orchard/{orchard.__version__}"},
+            event_hooks={"request": [self._keep_quiet]},
         )
 
     def __repr__(self) -> str:
@@ -163,7 +165,7 @@ class PlatformClient:
         PlatformError
             Any other answer than success, or a link that is not HTTP.
         """
-        what = f"GET {_public(url)}"
+        what = f"GET {public_url(url)}"
         url = urljoin(str(self.base_url), url)  # a platform may name its own links without a host
         if not url.startswith(("http://", "https://")):
             raise PlatformError(f"{what} leads nowhere: it is not an HTTP link")
@@ -172,6 +174,13 @@ class PlatformClient:
                 response.read()
                 raise _failure(response, what)
             yield response
+
+    def _keep_quiet(self, request: httpx.Request) -> None:
+        """Have httpx log the host alone of what may be a signed link: of redirections, too."""
+        url = request.url
+        elsewhere = (url.host, url.port) != (self.base_url.host, self.base_url.port)
+        if elsewhere or url.query or "/downloads/" in url.path:
+            request.url = _QuietURL(url)
 
     def _json(self, path: str) -> Any:
         answer = self._call("GET", path)
@@ -238,6 +247,19 @@ class PlatformClient:
                 ) from exc
             raise
         return _token_of(answer)
+
+
+class _QuietURL(httpx.URL):
+    """A URL that does not say all: a signed link is as good as a key to who reads a log.
+
+    httpx logs each URL at level INFO, and a library does not configure the logging of others.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.netloc.decode()}/…"
+
+    def join(self, url: httpx.URL | str) -> httpx.URL:
+        return httpx.URL(urljoin(super().__str__(), str(url)))
 
 
 def _checked_url(base_url: str) -> httpx.URL:
@@ -321,6 +343,6 @@ def _token_of(answer: httpx.Response) -> str:
     return token
 
 
-def _public(url: str) -> str:
+def public_url(url: str) -> str:
     """Return a signed link without its signature, for messages."""
-    return url.partition("?")[0]
+    return re.sub(r"/downloads/[^/]+", "/downloads/…", url.partition("?")[0])
