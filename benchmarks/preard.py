@@ -332,11 +332,12 @@ def child(way: str, case: dict[str, Any], workers: int) -> None:
     os.environ["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.tif")
-        steps = RUN[way](case, out, workers)
-        next(steps)
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in steps:
-            pass
+        for _ in range(case.get("runs", 1)):
+            steps = RUN[way](case, out, workers)
+            next(steps)
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in steps:
+                pass
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         size = out.stat().st_size
     # Not ru_maxrss, which a process inherits from the one that started it.
@@ -393,6 +394,9 @@ def main() -> None:
     parser.add_argument("--real", type=Path)
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--runs", type=int, default=1, help="images made by each process; the last one counts"
+    )
     parser.add_argument("--dates", type=int, default=6)
     parser.add_argument("--bands", type=int, default=8)
     parser.add_argument("--size", type=int, default=2500)
@@ -404,7 +408,7 @@ def main() -> None:
         child(args.child, json.load(sys.stdin), args.workers)
         return
     if args.real:
-        case = real_case(args.real)
+        case = real_case(args.real) | {"runs": args.runs}
         for workers in (args.workers,) if args.workers else (2, 1):
             show(f"real scenes, {workers} workers", compare(case, args.ways, workers, args.rounds))
         return
@@ -413,7 +417,7 @@ def main() -> None:
     if args.growth:
         growth(args)
         return
-    case = made_case(args.scenes, args.dates, args.bands, args.size)
+    case = made_case(args.scenes, args.dates, args.bands, args.size) | {"runs": args.runs}
     for workers in (args.workers,) if args.workers else (2, 1):
         title = f"{args.dates} dates, {args.bands} bands, {args.size} px, {workers} workers"
         show(title, compare(case, args.ways, workers, args.rounds))

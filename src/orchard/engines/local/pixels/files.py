@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,7 +34,7 @@ class File(Protocol):
         Raises
         ------
         OSError
-            They cannot be read.
+            They cannot be read; a `ConnectionError` or `TimeoutError` where trying again may help.
         """
 
 
@@ -100,8 +101,23 @@ class RemoteFile:
         try:
             data = obstore.get_range(self._store, self._path, start=request.start, end=request.stop)
         except BaseError as exc:
-            raise OSError(str(exc).split("\n")[0]) from exc
+            kind = ConnectionError if is_passing(exc) else OSError
+            raise kind(str(exc).split("\n")[0]) from exc
         return bytes(data)
+
+
+_REFUSED = re.compile(r"\b(?:status|code)[ a-z:]*4(?!08|25|29)\d\d\b", re.IGNORECASE)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether an error of the object store's client may pass.
+
+    What is not there, or not ours to see, has classes of its own. All else (a connection that
+    breaks, a server that is busy) is one class, with the HTTP status in the text where there is one.
+    """
+    from obstore.exceptions import GenericError
+
+    return type(error) is GenericError and not _REFUSED.search(str(error))
 
 
 @dataclass(kw_only=True)

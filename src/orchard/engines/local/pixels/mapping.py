@@ -11,9 +11,10 @@ same source pixel as by exact positions.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,8 @@ FRAME_PIXELS = 64 << 20
 HALF = 1 << 30
 LOW = (1 << 32) - 1
 NOWHERE = -1
+# More points are transformed by the thread that asks, so that such threads share the work.
+HERE = 200_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,7 +138,7 @@ def positions(crs: pyproj.CRS, transform: Affine, lattice: Lattice) -> Positions
         x = transform.a * cols + transform.b * rows + transform.c
         y = transform.d * cols + transform.e * rows + transform.f
         if go is not None:
-            x, y = go.transform(x, y)
+            x, y = _transformed(go, x, y)
         with np.errstate(invalid="ignore"):
             col = back.a * x + back.b * y + back.c
             row = back.d * x + back.e * y + back.f
@@ -146,10 +149,32 @@ def positions(crs: pyproj.CRS, transform: Affine, lattice: Lattice) -> Positions
     return exact
 
 
+def _transformed(go: pyproj.Transformer, x: Array, y: Array) -> tuple[Array, Array]:
+    if np.size(x) > HERE:
+        return go.transform(x, y)
+    return _proj_thread().submit(go.transform, x, y).result()
+
+
 @lru_cache(maxsize=32)
 def _transformer(crs: str, source: str) -> pyproj.Transformer:
-    # Costs as much as a small tile; it may be used by many threads.
-    return pyproj.Transformer.from_crs(parse_crs(crs), parse_crs(source), always_xy=True)
+    def make() -> pyproj.Transformer:
+        return pyproj.Transformer.from_crs(parse_crs(crs), parse_crs(source), always_xy=True)
+
+    return _proj_thread().submit(make).result()
+
+
+@cache
+def _proj_thread() -> ThreadPoolExecutor:
+    """The thread that PROJ works in.
+
+    pyproj makes a transformer anew for every thread that uses it, which takes as long as 150,000
+    points do.
+    """
+    return ThreadPoolExecutor(1, thread_name_prefix="proj")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_proj_thread.cache_clear)
 
 
 def map_window(

@@ -149,13 +149,13 @@ class Canvas:
         LayerError
             A layer cannot be read.
         """
-        self._out.fill(self._nodata)
-        if method == "nearest":
+        if method == "nearest" and layers:
             first = True
             for _, run in groupby(layers, key=lambda layer: id(layer.mapping)):
                 self._gather(list(run), ahead if first else None, first=first)
                 first = False
         else:
+            self._out.fill(self._nodata)
             for layer in layers:
                 self._resample(layer, method)
         return self._out
@@ -164,10 +164,12 @@ class Canvas:
         for piece in run[0].mapping.pieces:
             part = self._out[piece.rows, piece.cols]
             over = [layer for layer in run if _area(layer.overlap(piece))]
+            if first and not over:
+                part.fill(self._nodata)
             hole = None if first else is_nodata(part, self._nodata)
             if not over or (hole is not None and not hole.any()):
                 continue
-            frame = self._fresh(piece.height, piece.width)
+            frame = self._fresh(piece, over[0])
             needed = None if hole is None else piece.take(piece.index[hole])
             for number, layer in enumerate(over):
                 if number == 0 and ahead is not None and ahead.serves(layer, piece):
@@ -185,13 +187,23 @@ class Canvas:
             else:
                 part[hole] = flat[piece.index[hole]]
 
-    def _fresh(self, height: int, width: int) -> Array:
-        """A frame without data, (row, col), followed by one pixel without data."""
-        size = height * width
+    def _fresh(self, piece: Piece, first: Layer) -> Array:
+        """A frame, (row, col), followed by one pixel without data.
+
+        It has no data where its first layer has no pixels. What it holds elsewhere is undefined:
+        the pixels that are needed are about to be pasted, and no others are looked at.
+        """
+        size = piece.height * piece.width
         if self._frame.size <= size:
             self._frame = np.empty(size + 1, self._out.dtype)
-        self._frame[: size + 1] = self._nodata
-        return self._frame[:size].reshape(height, width)
+        self._frame[size] = self._nodata
+        frame = self._frame[:size].reshape(piece.height, piece.width)
+        rows, cols = first.overlap(piece)
+        frame[: rows.start] = self._nodata
+        frame[rows.stop :] = self._nodata
+        frame[rows, : cols.start] = self._nodata
+        frame[rows, cols.stop :] = self._nodata
+        return frame
 
     def _holes(
         self, layer: Layer, piece: Piece, frame: Array, blocks: Sequence[Block]

@@ -364,4 +364,6 @@ def _scene_error(scene: str, band: str, href: str, cause: BaseException | None) 
     message = f"band {band} of scene {scene} cannot be read ({href}): {cause}"
     # What follows a question mark in a URL may be a signature.
     message = re.sub(r"(://[^\s?]*)\?[^\s)]*", r"\1", message)
-    return SceneError(message, scene=scene)
+    # Text tells the rest (of GDAL, of other processes): see `failures.classify`.
+    passing = isinstance(cause, ConnectionError | TimeoutError)
+    return SceneError(message, scene=scene, transient=passing)
