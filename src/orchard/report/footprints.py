@@ -48,7 +48,10 @@ def rings(tiles: Sequence[Mapping[str, Any]]) -> list[list[float] | None]:
         x, y = _outlines(bounds, edge)
         lon, lat = transformer(parse_crs(crs), LONLAT).transform(x, y)
         points = np.stack([lon, lat], axis=-1)
-        whole = np.isfinite(points).all(axis=(1, 2))
+        # Beyond the edge of a map some projections give places all the same: not the same ones.
+        again = np.stack(transformer(LONLAT, parse_crs(crs)).transform(lon, lat), axis=-1)
+        away = np.abs(again - np.stack([x, y], axis=-1)).max(axis=(1, 2))
+        whole = np.isfinite(points).all(axis=(1, 2)) & (away < 0.01 * np.ptp(x, axis=1))
         for position, ring, is_whole in zip(positions, points.round(4), whole, strict=True):
             found[position] = ring.ravel().tolist() if is_whole else None
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,10 @@ def pack_names(names: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
         where names are not made in this way, ``{"front": […]}``: for each name how many of its
         first characters are those of the name before it, then the rest, by turns.
     """
-    parts = _parts(names, sizes) if names else []
-    if parts is not None and (not names or _joined(parts, sizes) == list(names)):
-        return {"parts": parts}
+    if len(names) == math.prod(sizes) and names:
+        parts = _parts(names, sizes)
+        if parts is not None and _joined(parts, sizes) == list(names):
+            return {"parts": parts}
     front: list[int | str] = []
     before = ""
     for name in names:
@@ -42,7 +44,7 @@ def pack_names(names: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
 def unpack_names(packed: dict[str, Any], sizes: Sequence[int]) -> list[str]:
     """Return the names that were packed; the pages do the same."""
     if "parts" in packed:
-        return _joined(packed["parts"], sizes) if packed["parts"] else []
+        return _joined(packed["parts"], sizes)
     front, names, before = packed["front"], [], ""
     for same, rest in zip(front[::2], front[1::2], strict=True):
         before = before[:same] + rest
@@ -58,14 +60,10 @@ def _parts(names: Sequence[str], sizes: Sequence[int]) -> list[Any] | None:
     for axis in reversed(range(len(sizes))):
         along = list(names[: step * sizes[axis] : step])
         step *= sizes[axis]
-        if len(along) != sizes[axis]:
-            return None
         start, tail = _span(along)
         if start + tail < len(first) or len(set(along)) > 1:
             values = [name[start : len(name) - tail] for name in along]
             spans.append((start, len(first) - tail, axis, values))
-    if step != len(names):
-        return None
     parts: list[Any] = []
     at = 0
     for start, end, axis, values in sorted(spans, key=lambda span: span[:2]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 from functools import cache
@@ -149,7 +150,8 @@ class Report:
         except OSError as error:
             raise AccessError(f"the report {target} cannot be written: {error.strerror}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
         return target
 
     def __repr__(self) -> str:
