@@ -1,6 +1,7 @@
 # Everything a fresh machine needs: python3, make and a package index.
 #   make demo   the main job on a small archive made on the spot
 #   make test   all tests, lint and types
+#   make docs   the documentation as a site, in site/
 SHELL := /bin/sh
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -11,7 +12,7 @@ AZURITE := tests/stores/azurite
 UV_VERSION := 0.9.30
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: help install demo test check types lint format lock bench clean
+.PHONY: help install demo test check types lint format lock docs bench clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -50,6 +51,12 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+
+# MkDocs' theme advertises against MkDocs' next version on every run.
+docs: install ## make the documentation as a site in site/; any warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@if grep -rlE '<(script|img|iframe)[^>]+src="https?:|<link[^>]+rel="?(stylesheet|preconnect)[^>]+https?:' \
+		--include='*.html' site; then echo "these pages ask another host for something"; exit 1; fi
 
 format: install ## let ruff rewrite the layout of the code
 	$(BIN)/ruff format .

@@ -86,7 +86,8 @@ def run_demo(
     Returns
     -------
     Path
-        `dest`: in it ``orchard.yaml``, ``downloads``, ``cubes`` and ``quicklooks``.
+        `dest`: in it ``orchard.yaml``, ``field.geojson`` (a small area of the first tile),
+        ``downloads``, ``cubes`` and ``quicklooks``.
     """
     folder = Path(dest).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +95,7 @@ def run_demo(
     config = order.config
     tracker = config.get_tracker()
     tiles = [tile.index for tile in tracker.tile_grid.roi_to_tiles(order.roi)]
+    _write_field(folder / "field.geojson", tracker.tile_grid[tiles[0]].center_lonlat)
     arguments: tuple[Any, ...] = (order.collection, tiles, order.start, order.end, order.freq)
 
     plan = tracker.plan(*arguments)
@@ -265,6 +267,18 @@ def _write_config(folder: Path, data: dict[str, Any]) -> Config:
     return load_config(path)
 
 
+def _write_field(path: Path, center: tuple[float, float]) -> None:
+    """Write a small area around a point (lon, lat), for the commands' ``--aoi``."""
+    import json
+
+    import shapely
+    from shapely.geometry import mapping
+
+    lon, lat = (round(degrees, 3) for degrees in center)
+    field = mapping(shapely.box(lon - 0.005, lat - 0.005, lon + 0.005, lat + 0.005))
+    path.write_text(json.dumps(field), encoding="utf-8")
+
+
 def _convert(config: Config, downloads: Path, progress: Progress) -> list[Path]:
     from orchard.ard import convert
 
@@ -303,12 +317,13 @@ def _summary(folder: Path, cubes: list[Path], order: _Order, tile: tuple[int, in
     return f"""
 All of it is in {folder}:
   orchard.yaml   the configuration
+  field.geojson  a field in tile {tile}, for --aoi
   downloads/     pre-ARD images and their metadata
   cubes/         {len(cubes)} cubes
   quicklooks/    one PNG a date, and sheet.png with all of them
 
 What to try next:
   {python} -c "import orchard; print(orchard.open_ard('{folder / "cubes"}'))"
-  {orchard} -C {folder / "orchard.yaml"} plan {order.collection} -i {tile[0]} {tile[1]} \\
+  {orchard} -C {folder / "orchard.yaml"} plan {order.collection} --aoi {folder / "field.geojson"} \\
       --start {order.start} --end {order.end}{freq}
   {orchard} config template -o orchard.yaml    # then: your catalogue, your tiles, your period"""
