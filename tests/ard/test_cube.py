@@ -324,7 +324,7 @@ def test_an_image_without_rules_has_no_masks(tmp_path):
     ("arguments", "message"),
     [
         ({"format": "tiff"}, "format 'tiff' is unknown"),
-        ({"executor": "magic"}, "executor 'magic' is unknown"),
+        ({"executor": "magic"}, "unknown executor 'magic'"),
         ({"workers": 0}, "workers must be"),
         ({"dilate": -1}, "dilate must be"),
         ({"encoding": {"zip": 1}}, "unknown key 'zip'"),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from orchard.engines.local.executors import Executor
 from orchard.errors import BulkError, InputError, OrchardError, TemplateError
 
 from .find import FoundImage, find_images, find_in_store
 from .make import WRITERS, Callback, Job, Settings, make_cube
 from .places import Place, fill_destination, root_of
 from .plan import Encoding, Options
-from .run import EXECUTORS
+from .run import Crew
 from .stac import write_collection
 
 if TYPE_CHECKING:
@@ -60,9 +62,13 @@ def convert(
         GeoTIFF per band and date.
     store : Store, optional
         Take the images from this store.
-    executor : {"threads", "synchronous", "processes"}
+    executor : str
+        ``threads``, ``synchronous`` or ``processes``; on Dask ``distributed``, ``distributed
+        HOST:PORT``, or the path of a cluster class. Workers on other machines read the images and
+        write Zarr at the very paths that are given here; chunks of NetCDF-4 come here to be
+        written.
     workers : int
-        How many threads or processes.
+        How many threads, processes or workers of a cluster of our own.
     overwrite : bool
         Make cubes again that are there.
     join : bool
@@ -97,6 +103,8 @@ def convert(
         When nothing is found, or an argument cannot be meant.
     TemplateError
         When the destination cannot be filled in, or is the same for two cubes.
+    EngineError
+        When the Dask cluster cannot be reached.
     BulkError
         Names each image or cube that failed; all others are done.
     """
@@ -109,8 +117,7 @@ def convert(
             metadata=not skip_metadata,
             encoding=Encoding.of(encoding),
         ),
-        executor=_known("executor", executor, EXECUTORS),
-        workers=_natural("workers", workers, 1),
+        crew=Crew(_executor(executor, workers, format)),
         overwrite=overwrite,
         root=root_of(os.fspath(dest)),
         callback=callback,
@@ -121,16 +128,29 @@ def convert(
         images, failures = find_in_store(store, _store_folder(source))
     jobs = _jobs(images, os.fspath(dest), WRITERS[format].suffix, join=join)
     cubes = []
-    for job in jobs:
-        try:
-            cubes.append(make_cube(job, settings))
-        except OrchardError as exc:
-            failures[job.place.name] = exc
+    with closing(settings.crew):
+        if jobs:
+            settings.crew.open()
+        for job in jobs:
+            try:
+                cubes.append(make_cube(job, settings))
+            except OrchardError as exc:
+                failures[job.place.name] = exc
     if cubes:
         write_collection(settings.root)
     if failures:
         raise BulkError.of("not all could be converted", failures)
     return cubes
+
+
+def _executor(text: str, workers: int, format_: str) -> Executor:
+    executor = Executor.parse(text, _natural("workers", workers, 1))
+    if format_ == "cog" and executor.is_remote and executor.kind != "processes":
+        raise InputError(
+            f"executor {text!r}: cubes of GeoTIFFs are put together on one machine: use threads or "
+            "processes"
+        )
+    return executor
 
 
 def _store_folder(source: object) -> str:

@@ -24,7 +24,6 @@ from .places import Place, writing
 from .plan import CLEAR, FLAG, BandPlan, CubePlan, Options, describe
 from .provenance import SourceImage, provenance
 from .reader import open_image
-from .run import run_units
 from .stac import cube_item, size_of
 from .timeline import Dated, join
 from .units import choose_chunks, unit_size, units
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from orchard.preard import ImageMetadata
 
     from .find import FoundImage
+    from .run import Crew
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,11 +69,15 @@ class Settings:
 
     format: str
     options: Options
-    executor: str
-    workers: int
+    crew: Crew
     overwrite: bool
     root: Path
     callback: Callback | None
+
+    @property
+    def workers(self) -> int:
+        """How many units are worked on at a time by this process."""
+        return self.crew.executor.workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,12 +342,12 @@ def _write(
         bands=[_numbers(plan.bands, source.metadata) for source in sources],
         encoder=writer.encoder,
         # A writer cannot follow a worker into another process.
-        accept=None if settings.executor == "processes" else _one_at_a_time(writer.accept),
+        accept=_one_at_a_time(writer.accept) if settings.crew.shares_memory else None,
     )
     windows = list(units(plan.tile.size, plan.unit))
     clear = np.zeros(len(plan.steps), np.int64)
     valid = np.zeros(len(plan.steps), np.int64)
-    results = run_units(worker, windows, executor=settings.executor, workers=settings.workers)
+    results = settings.crew.run(worker, windows)
     cache = _cache_size(plan, sources, settings.workers)
     # Closed, so that no worker is left when the file is.
     with rasterio.Env(GDAL_CACHEMAX=cache), closing(results):

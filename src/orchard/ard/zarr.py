@@ -218,7 +218,10 @@ class ZarrWriter:
         for name, count in self._shards.items():
             stored = sum(len(files) for _, _, files in os.walk(self.path / name / "c"))
             if stored != count:
-                raise DataError(f"{self.path}: {name} has {stored} shards instead of {count}")
+                raise DataError(
+                    f"{self.path}: {name} has {stored} shards instead of {count}: do workers on "
+                    "other machines have this very folder?"
+                )
         with warnings.catch_warnings():
             # It is an agreed extension that every reader may ignore; zarr-python warns of it.
             warnings.filterwarnings("ignore", "Consolidated metadata")

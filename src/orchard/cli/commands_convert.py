@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .common import Executor, ExecutorCommand, State, example, executor_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchard.config import Config
 
 __all__ = ["COMMANDS"]
 
@@ -88,7 +94,7 @@ def convert(
             preard,
             dest or (ard.destination if ard else "."),
             format_ or (ard.format if ard else "netcdf"),
-            executor=chosen.kind,
+            executor=str(chosen),
             workers=chosen.workers or 2,
             overwrite=overwrite,
             join=join,
@@ -99,8 +105,21 @@ def convert(
             encoding=ard.encoding.given if ard else None,
             callback=callback,
         )
+    if configured:
+        _note(configured, preard)
     for path in made:
         click.echo(path)
+
+
+def _note(config: Config, preard: Sequence[Path]) -> None:
+    """Note in the local engine's ledger, where there is one, which tasks were converted."""
+    from orchard.ard.find import find_images
+
+    if not config.engine_options("local"):
+        return
+    images, _ = find_images(preard)
+    statuses = [(image.metadata.raw["task"].get("status") or {}) for image in images]
+    config.get_tracker().note(str(status["id"]) for status in statuses if status.get("id"))
 
 
 COMMANDS = (convert,)

@@ -11,8 +11,8 @@ from .common import (
     Executor,
     ExecutorCommand,
     State,
-    engine_executor_option,
     example,
+    executor_option,
     names_argument,
 )
 from .order_options import OrderOptions, order_options
@@ -100,7 +100,7 @@ def _size(n: float) -> str:
     "--skip-empty-metadata", is_flag=True, help="Leave no metadata for tasks without images."
 )
 @click.option("--error-if-empty", is_flag=True, help="Refuse an order without any image.")
-@engine_executor_option
+@executor_option
 @click.pass_obj
 def submit(
     state: State,
@@ -132,7 +132,7 @@ def submit(
 )
 @names_argument
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop after so long.")
-@engine_executor_option
+@executor_option
 @click.pass_obj
 def run(
     state: State, names: tuple[str, ...], timeout: float | None, executor: Executor | None

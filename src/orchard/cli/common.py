@@ -25,7 +25,6 @@ __all__ = [
     "ExecutorCommand",
     "Group",
     "State",
-    "engine_executor_option",
     "example",
     "executor_option",
     "name_argument",
@@ -175,9 +174,7 @@ class Executor:
 class _ExecutorType(click.ParamType[Any]):
     name = "KIND [N]"
 
-    def __init__(self, *, dask: bool) -> None:
-        self._dask = dask
-        self._kinds = ("synchronous", "threads", "processes", *(["distributed"] if dask else []))
+    _kinds = ("synchronous", "threads", "processes", "distributed")
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -185,7 +182,7 @@ class _ExecutorType(click.ParamType[Any]):
         if isinstance(value, Executor):
             return value
         kind, _, more = str(value).partition(" ")
-        a_class = self._dask and "." in kind
+        a_class = "." in kind
         if kind not in self._kinds and not a_class:
             self.fail(f"unknown executor {kind!r}: {', '.join(self._kinds)}", param, ctx)
         if ":" in more and kind != "distributed":
@@ -197,13 +194,7 @@ class _ExecutorType(click.ParamType[Any]):
 
 executor_option = click.option(
     "--executor",
-    type=_ExecutorType(dask=False),
-    metavar="KIND [N]",
-    help="Where the work is done: synchronous, threads N or processes N.",
-)
-engine_executor_option = click.option(
-    "--executor",
-    type=_ExecutorType(dask=True),
+    type=_ExecutorType(),
     metavar="KIND [N]",
     help="Where the work is done: synchronous, threads N, processes N, distributed N or "
     "distributed HOST:PORT (Dask), or the path of a Dask cluster class.",

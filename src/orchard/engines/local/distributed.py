@@ -23,15 +23,18 @@ from .work import ShardJob, make_shard
 
 try:
     import distributed
+    from distributed.comm.core import CommClosedError
 except ModuleNotFoundError as error:
     raise MissingDependencyError("dask.distributed", "dask") from error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orchard.tracking import FileInfo
 
     from .executors import Executor
 
-__all__ = ["DaskPool"]
+__all__ = ["LOST", "DaskPool", "connected"]
 
 _CONNECT = 30.0  # seconds for one try to reach the scheduler
 _PATIENCE = 600.0  # seconds after which a scheduler that is gone is given up
@@ -107,6 +110,11 @@ class DaskPool:
                     raise
                 time.sleep(1)
 
+    @property
+    def client(self) -> Any:
+        """Dask's own client, for other work than shards."""
+        return self._client
+
     # The pool's seam
 
     @property
@@ -168,6 +176,29 @@ class DaskPool:
         """End a cluster of our own; leave others."""
         self._signals.shutdown(wait=wait, cancel_futures=not wait)
         self._disconnect()
+
+
+LOST = (CancelledError, TimeoutError, distributed.KilledWorker, CommClosedError)
+"""What futures of a cluster raise that has lost its workers, its scheduler or the connection."""
+
+
+@contextlib.contextmanager
+def connected(executor: Executor) -> Iterator[Any]:
+    """Give a client of a cluster that has workers; end a cluster of our own afterwards.
+
+    Raises
+    ------
+    EngineError
+        The scheduler cannot be reached, the cluster cannot be started, or it gets no workers.
+    """
+    pool = DaskPool(executor)
+    try:
+        pool.client.wait_for_workers(1, timeout=_PATIENCE)
+        yield pool.client
+    except TimeoutError as error:
+        raise EngineError(f"the Dask cluster {executor} has no workers: start some") from error
+    finally:
+        pool.close(wait=False)
 
 
 def _start_cluster(executor: Executor) -> Any:
