@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from shapely.geometry import mapping, shape
 from orchard.cli import EPILOG, cli
 from orchard.cli.common import FAILED, INTERRUPTED, PARTLY, USAGE
 from orchard.cli.errors import report_errors
+from orchard.engines.local.ledger import Ledger
 
 GRID = {
     "name": "BOLZANO",
@@ -120,6 +122,12 @@ def test_the_whole_way_of_an_order(line):
     assert Path(cubes[0]).parent == line.folder / "cubes"
     zarr = line("convert", folder, "--dest", "other", "--format", "zarr", "--skip-metadata")
     assert Path(zarr.strip()).parent == Path("other")
+    (ledger,) = line.folder.glob("*.ledger.sqlite")
+    (task,) = [
+        order["status"]["id"]
+        for order in json.loads(line("status", "print", name, "--json"))["orders"]
+    ]
+    assert [e.event for e in Ledger(ledger).events(task)][-2:] == ["converted", "converted"]
 
     line("clean", name, "--keep-tracking")
     assert line("status", "list").split() == [name]
@@ -128,6 +136,21 @@ def test_the_whole_way_of_an_order(line):
     assert not [key for key in line.listing() if key.startswith("preard/")]
     line("status", "print", name, code=FAILED)
     assert f"there is no order {name!r}" in line.err
+
+
+def test_several_orders_take_turns(line):
+    orders = [("2022-06-01", "2022-06-13"), ("2022-06-13", "2022-06-25")]
+    names = [
+        line("submit", ID, *WHERE, "--start", start, "--end", end, "--freq", "6D").strip()
+        for start, end in orders
+    ]
+    line("-v", "run", *names, "--executor", "synchronous")
+    done = [row for row in line.err.splitlines() if row.startswith("2 orders: ") and "(+1)" in row]
+    starts = [re.findall(r"2022-\d\d-\d\d", row)[0] for row in done]
+    turns = [start >= "2022-06-13" for start in starts]
+    assert len(done) == 4, line.err
+    assert turns in ([False, True, False, True], [True, False, True, False])
+    assert all(f"{name}: 2 COMPLETED" in line.err for name in names)
 
 
 def test_submit_and_wait_then_download_and_clean_in_one_go(line):

@@ -530,6 +530,19 @@ class Tracker:
             self._engine.note(done, "verified", self.store)
         return files
 
+    def note(self, ids: Iterable[str], event: str = "converted") -> None:
+        """Note in the history of tasks what was done with their images, where the engine keeps one.
+
+        Parameters
+        ----------
+        ids : iterable of str
+            Ids of tasks; those that the engine does not know are passed over.
+        event : str
+            ``converted``, ….
+        """
+        if isinstance(self._engine, Notes):
+            self._engine.note(list(ids), event, self.store)
+
     def clean(
         self,
         tracking_info: TrackingInfo | Mapping[str, Any] | str,

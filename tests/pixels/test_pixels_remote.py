@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Log:
     most: int = 0
     connections: set = field(default_factory=set)
     gate: threading.Barrier | None = None
+    trouble: int | str = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -56,7 +58,14 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
             gate.wait(60)
         time.sleep(LATENCY)
         path = Path(self.translate_path(self.path))
-        if path.exists():
+        if self.log.trouble == "cut":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if self.log.trouble:
+            part = b"trouble"
+            self.send_response(self.log.trouble)
+        elif path.exists():
             data = path.read_bytes()
             start, end = self.headers["Range"].removeprefix("bytes=").split("-")
             part = data[int(start) : int(end) + 1]
@@ -171,6 +180,39 @@ def test_failures_name_the_scene_and_hide_the_signature(server, tmp_path):
         write_shard(request(TILE, [gone]), Window.whole(TILE), tmp_path / "x.tif")
     assert "secret" not in str(error.value)
     assert error.value.scene == "lost"
+    assert not error.value.transient
+
+
+@pytest.mark.parametrize(
+    ("trouble", "transient"), [(503, True), (429, True), ("cut", True), (400, False), (403, False)]
+)
+def test_what_may_pass_is_told_from_what_will_not(
+    server, tmp_path, monkeypatch, trouble, transient
+):
+    from datetime import timedelta
+
+    from obstore.store import HTTPStore
+
+    from orchard.engines.local.failures import Kind, classify
+    from orchard.engines.local.pixels import files
+
+    log, folder = server
+    served(folder, "a.tif")
+    options = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
+
+    def impatient(url):
+        client = {"allow_http": True}
+        return HTTPStore.from_url(url, client_options=client, retry_config=options)
+
+    monkeypatch.setattr(files, "_http", impatient)
+    log.trouble = trouble
+    bad = scene("bad", red=f"{log.url}/a.tif")
+    with pytest.raises(SceneError, match="scene bad") as error:
+        write_shard(request(TILE, [bad]), Window.whole(TILE), tmp_path / "x.tif")
+    assert error.value.transient is transient
+    assert classify(error.value).kind is (Kind.TRANSIENT if transient else Kind.SCENE)
+    log.trouble = 0
+    write_shard(request(TILE, [bad]), Window.whole(TILE), tmp_path / "x.tif")
 
 
 def test_spans_are_merged_across_small_gaps_only():

@@ -18,19 +18,19 @@ __all__ = ["tell", "work"]
 
 
 def work(state: State, tracker: Tracker, names: Sequence[str], timeout: float | None = None) -> int:
-    """Work on orders, one after the other; return the exit code."""
-    code = 0
-    for name in names:
-        total = len(tracker.read(name).orders)
-        try:
-            with state.progress(name, total) as callback:
-                info = tracker.wait(name, timeout, callback)
-        except KeyboardInterrupt:
-            again = state.command("run", name)
-            click.echo(f"Interrupted: nothing is lost. Go on with: {again}", err=True)
-            return INTERRUPTED
-        code = max(code, tell(state, info))
-    return code
+    """Work on orders, all at once and in fair turns; return the exit code."""
+    if not names:
+        return 0
+    total = sum(len(tracker.read(name).orders) for name in names)
+    label = names[0] if len(names) == 1 else f"{len(names)} orders"
+    try:
+        with state.progress(label, total) as callback:
+            infos = tracker.run(names, timeout, callback)
+    except KeyboardInterrupt:
+        again = state.command("run", *names)
+        click.echo(f"Interrupted: nothing is lost. Go on with: {again}", err=True)
+        return INTERRUPTED
+    return max(tell(state, infos[name]) for name in names)
 
 
 def tell(state: State, info: TrackingInfo) -> int:

@@ -217,8 +217,10 @@ class LocalEngine:
         return self.ledger(store).owners(prefix)
 
     def note(self, ids: Sequence[str], event: str, store: Store) -> None:
-        """Record what was done with the results of tasks."""
-        self.ledger(store).note(ids, event)
+        """Record what was done with the results of tasks that the ledger has."""
+        if (self._ledger_path or ledger_path(store)).exists():
+            ledger = self.ledger(store)
+            ledger.note(ledger.statuses(ids), event)
 
     def forget(self, ids: Sequence[str], store: Store) -> None:
         """Delete what the ledger has of tasks."""

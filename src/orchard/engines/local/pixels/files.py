@@ -113,7 +113,7 @@ def is_passing(error: Exception) -> bool:
     """Whether an error of the object store's client may pass.
 
     What is not there, or not ours to see, has classes of its own. All else (a connection that
-    breaks, a server that is busy) is one class, with the HTTP status in the text where there is one.
+    breaks, a server that is busy) is one class; where there is an HTTP status, its text has it.
     """
     from obstore.exceptions import GenericError
 
