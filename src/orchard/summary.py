@@ -1,18 +1,21 @@
-"""The record of an order as a text for people (pure)."""
+"""The record of an order as a text, or a table, for people (pure)."""
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from .errors import PeriodError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .tracking import TrackingInfo
 
-__all__ = ["summarize"]
+__all__ = ["summarize", "summarize_html"]
 
 _SHOWN = 12
 """Tiles that are named; more are counted."""
@@ -103,3 +106,89 @@ def _json(value: Any) -> str | None:
 
 def _of(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+# As in the pages (web/src/parts/theme.css): told apart with any colour vision. Fill, ink, letter.
+_LOOK = {
+    "COMPLETED": ("#2b9a74", "#000", "C"),
+    "EMPTY": ("#eceae3", "#4a5156", "E"),
+    "RUNNING": ("#56b4e9", "#000", "R"),
+    "READY": ("#b9cbd9", "#000", "Q"),
+    "UNSUBMITTED": ("#d9dadb", "#33393d", "U"),
+    "CANCEL_REQUESTED": ("#f0e442", "#000", "K"),
+    "CANCELLED": ("#cc79a7", "#000", "X"),
+    "LOST": ("#e69f00", "#000", "L"),
+    "FAILED": ("#d55e00", "#000", "F"),
+}
+_ROWS, _COLUMNS = 24, 60
+"""Tiles and periods of the largest order that is shown task by task."""
+
+
+def summarize_html(info: TrackingInfo) -> str:
+    """Return an order as HTML for notebooks: states, a matrix if there is room, causes of failures.
+
+    It is static, so that a saved notebook keeps it; `orchard.make_report` gives the whole page.
+    """
+    states = sorted(info.states.items(), key=lambda item: [*_LOOK].index(item[0]))
+    rows = "".join(
+        f"<tr><td>{_patch(state)} {state}</td><td style='text-align:right'>{n}</td></tr>"
+        for state, n in states
+    )
+    failed = "".join(
+        f"<li>{html.escape(cause)} ({len(names)})</li>" for cause, names in info.failures().items()
+    )
+    bar = "".join(
+        f"<span style='flex:{n} 0 2px;background:{_LOOK[state][0]}'></span>" for state, n in states
+    )
+    return (
+        f"<div><b>{html.escape(info.name)}</b>: {len(info.orders)} tasks, {info.progress:.0%} done"
+        f"<div style='display:flex;height:8px;max-width:480px;margin:4px 0'>{bar}</div>"
+        f"<table><thead><tr><th>state</th><th>tasks</th></tr></thead><tbody>{rows}</tbody></table>"
+        f"{_matrix(info)}"
+        + (f"<ul>{failed}</ul>" if failed else "")
+        + f"<small>runtime {html.escape(str(info.runtimes))}</small></div>"
+    )
+
+
+def _matrix(info: TrackingInfo) -> str:
+    """Return collections and tiles x periods as a table; nothing when there are too many."""
+    rows = [
+        f"h{tile['index'][1]:03d}v{tile['index'][0]:03d} {collection}"
+        for collection in info["tracking"].get("collections") or ()
+        for tile in info["tracking"].get("tiles") or ()
+    ]
+    columns = _starts(info["submission"])
+    n = len(columns)
+    if not rows or len(rows) * n != len(info.orders) or len(rows) > _ROWS or n > _COLUMNS:
+        return ""
+    body = []
+    for number, row in enumerate(rows):
+        tasks = info.orders[number * n : (number + 1) * n]
+        cells = "".join(
+            f"<td style='padding:1px' title='{html.escape(row)}, from {start}: {state}'>"
+            f"{_patch(state)}</td>"
+            for start, state in zip(columns, (t["status"]["state"] for t in tasks), strict=True)
+        )
+        label = html.escape(row)
+        body.append(f"<tr><th style='text-align:left;font-weight:400'>{label}</th>{cells}</tr>")
+    return f"<table><tbody>{''.join(body)}</tbody></table>"
+
+
+def _starts(submission: Mapping[str, Any]) -> list[str]:
+    """Return the first day of each period."""
+    from .orders import split_period
+
+    keys = ("period_start", "period_end", "period_freq")
+    try:
+        periods = split_period(*(submission.get(key) for key in keys))  # type: ignore[arg-type]
+    except PeriodError:
+        return []
+    return [f"{period.start:%Y-%m-%d}" for period in periods]
+
+
+def _patch(state: str) -> str:
+    fill, ink, letter = _LOOK[state]
+    return (
+        f"<span style='display:inline-block;width:1.3em;line-height:1.3em;text-align:center;"
+        f"border-radius:3px;font-size:11px;background:{fill};color:{ink}'>{letter}</span>"
+    )

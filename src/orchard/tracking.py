@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import statistics
 from collections import Counter
@@ -326,22 +325,9 @@ class TrackingInfo(Mapping[str, Any]):
         return f"<TrackingInfo {self.name!r}: {len(self.orders)} tasks ({states})>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(state)}</td><td style='text-align:right'>{n}</td></tr>"
-            for state, n in self.states.items()
-        )
-        failed = "".join(
-            f"<li>{html.escape(cause)} ({len(names)})</li>"
-            for cause, names in self.failures().items()
-        )
-        return (
-            f"<div><b>{html.escape(self.name)}</b>: {len(self.orders)} tasks, "
-            f"{self.progress:.0%} done<br><progress max='1' value='{self.progress:.4f}'></progress>"
-            f"<table><thead><tr><th>state</th><th>tasks</th></tr></thead>"
-            f"<tbody>{rows}</tbody></table>"
-            + (f"<ul>{failed}</ul>" if failed else "")
-            + f"<small>runtime {html.escape(str(self.runtimes))}</small></div>"
-        )
+        from .summary import summarize_html
+
+        return summarize_html(self)
 
 
 def _checked(data: Mapping[str, Any]) -> dict[str, Any]:

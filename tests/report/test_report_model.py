@@ -168,6 +168,18 @@ def test_nothing_in_a_record_can_end_the_script():
     assert "<!--" not in data
 
 
+def test_a_notebook_shows_a_small_order_task_by_task():
+    info = made_order(2, 3)
+    shown = info._repr_html_()
+    for code, state in ((code, str(state)) for state, code in CODES.items()):
+        of_it = info.states.get(state, 0)
+        # Each task is a patch with its letter, and each state has one beside its name.
+        assert shown.count(f">{code}</span>") == of_it + bool(of_it)
+        assert shown.count(f": {state}'") == of_it
+    assert "h009v006 LANDSAT/LC08/C02/T1_L2, from 2021-02-01: " in shown
+    assert "title=" not in made_order(5, 5)._repr_html_()
+
+
 def test_a_hundred_thousand_tasks_take_less_than_ten_megabytes(large):
     info, path = large
     assert len(info.orders) == 100_000

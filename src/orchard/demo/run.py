@@ -20,6 +20,7 @@ from .archive import make_archive
 if TYPE_CHECKING:
     from orchard.collections import Collection
     from orchard.tracker import Tracker
+    from orchard.tracking import TrackingInfo
 
 __all__ = ["Place", "run_demo"]
 
@@ -87,7 +88,7 @@ def run_demo(
     -------
     Path
         `dest`: in it ``orchard.yaml``, ``field.geojson`` (a small area of the first tile),
-        ``downloads``, ``cubes`` and ``quicklooks``.
+        ``downloads``, ``cubes``, ``quicklooks`` and ``report.html``.
     """
     folder = Path(dest).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,6 +127,7 @@ def run_demo(
     with progress("Drawing", 1) as callback:
         pictures = _pictures(folder / "cubes", folder / "quicklooks", callback)
     tell(f"Drew {pictures} quicklooks and a sheet of them")
+    _report(tracker, info, folder, tell)
     _clean(tracker, name, tell)
     tell(_summary(folder, cubes, order, tiles[0]))
     return folder
@@ -304,6 +306,20 @@ def _pictures(cubes: Path, dest: Path, callback: Callable[..., None] | None) -> 
     return len(made)
 
 
+def _report(tracker: Tracker, info: TrackingInfo, folder: Path, tell: Tell) -> None:
+    """Write the report, unless its pages are not built (a checkout without Node.js)."""
+    from orchard.errors import PagesError
+    from orchard.report import make_report
+
+    report = make_report(info, store=tracker.store, cubes=folder / "cubes", beside=folder)
+    try:
+        path = report.save(folder / "report.html")
+    except PagesError as error:
+        tell(f"No report: {error}")
+    else:
+        tell(f"Wrote a report of it: {path}")
+
+
 def _clean(tracker: Tracker, name: str, tell: Tell) -> None:
     cleaned = tracker.clean(name, tracking_name=name)
     tell(f"Cleaned the store: {sum(map(len, cleaned.values()))} files of {name} are deleted")
@@ -321,6 +337,7 @@ All of it is in {folder}:
   downloads/     pre-ARD images and their metadata
   cubes/         {len(cubes)} cubes
   quicklooks/    one PNG a date, and sheet.png with all of them
+  report.html    the order on one page: open it in a browser
 
 What to try next:
   {python} -c "import orchard; print(orchard.open_ard('{folder / "cubes"}'))"
