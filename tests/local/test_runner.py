@@ -540,7 +540,7 @@ class TestFencing:
         assert json.loads(place.store.get("P/n.json")[0])["more"] == 1
 
     def test_two_runners_of_one_ledger_do_each_task_once(self, tmp_path, made):
-        world = World(tmp_path, tiles=(10, 10), days=1)
+        world = World(tmp_path, tiles=(20, 25), days=1)
         trackers = [world.tracker() for _ in range(2)]
         name, _ = trackers[0].submit(*world.order())
         threads = [threading.Thread(target=t.wait, args=(name,)) for t in trackers]
@@ -548,8 +548,8 @@ class TestFencing:
             thread.start()
         for thread in threads:
             thread.join()
-        assert trackers[0].read(name).states == {"COMPLETED": 100}
-        assert len(made.done) == len(set(made.done)) == 100
+        assert trackers[0].read(name).states == {"COMPLETED": 500}
+        assert len(made.done) == len(set(made.done)) == 500
         ledger = trackers[0].engine.ledger(trackers[0].store)
         owners = {
             e.detail.split(" by ")[1]
