@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from orchard.memory import keep_freed_memory
 from orchard.preard import Window
 
 from .plan import CLEAR, FLAG, BandPlan, CubePlan
@@ -121,6 +122,7 @@ class UnitWorker:
 
     def __call__(self, window: Window) -> UnitResult:
         """Work on one unit."""
+        keep_freed_memory()
         steps = len(self.plan.steps)
         result = UnitResult(
             payloads=[], clear=np.zeros(steps, np.int64), valid=np.zeros(steps, np.int64)

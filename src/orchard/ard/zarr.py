@@ -11,6 +11,7 @@ import base64
 import os
 import struct
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ _ABSENT = 2**64 - 1
 _LEVEL = 1
 # Blosc's own choice of block suits the L1 cache; a larger one is twice as fast here, and smaller.
 _BLOSC_BLOCK = 2**20
+_FLUSHES = 8
+
 _PROJ = {
     "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f",
     "schema_url": "https://raw.githubusercontent.com/zarr-conventions/proj/refs/tags/v1/schema.json",
@@ -90,7 +93,7 @@ class _ShardWriter:
         with file.open("wb") as shard:
             shard.writelines([*parts, table, struct.pack("<I", crc32c(table))])
             shard.flush()
-            os.fsync(shard.fileno())
+            _begin_flush(shard.fileno())
         return name, 1
 
     def _compress(self, chunk: NDArray[Any]) -> bytes:
@@ -263,15 +266,30 @@ def _encoded_fill(fill: float, dtype: np.dtype[Any]) -> int | str:
     return int(fill)
 
 
+def _begin_flush(file: int) -> None:
+    """Have the system write a file to disk while the work goes on."""
+    if hasattr(os, "posix_fadvise"):
+        # What Linux does of "not needed" pages that are not written yet is to start writing them.
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _sync_tree(path: Path) -> None:
-    """Flush metadata and folders to disk; the shards are there already."""
-    for place, _, files in os.walk(path):
-        for name in [*(f for f in files if f == "zarr.json"), "."]:
-            descriptor = os.open(os.path.join(place, name), os.O_RDONLY)  # noqa: PTH118 - "."
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    """Flush all files and folders to disk, several at a time: each waits for the disk."""
+    whole = [
+        os.path.join(place, name)  # noqa: PTH118 - "."
+        for place, _, files in os.walk(path)
+        for name in [*files, "."]
+    ]
+    with ThreadPoolExecutor(_FLUSHES) as pool:
+        list(pool.map(_sync, whole))
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _crc_table() -> tuple[int, ...]:

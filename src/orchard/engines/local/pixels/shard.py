@@ -11,13 +11,13 @@ from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
 
 from orchard.errors import InputError, SceneError
+from orchard.memory import keep_freed_memory
 
 from .files import is_remote
 from .geo import geo_tags, lattice_of
@@ -86,7 +86,7 @@ def write_shard(
     width, height = request.tile.size
     if window.col_off + window.width > width or window.row_off + window.height > height:
         raise InputError(f"{window} reaches outside the tile of {width} x {height} pixels")
-    _keep_freed_memory()
+    keep_freed_memory()
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with TiffWriter(part, _layout(request, window)) as writer:
@@ -97,16 +97,6 @@ def write_shard(
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Have the C library keep what is freed for the next block.
-
-    glibc gives large freed blocks back to the system, and takes them anew, page by page, until it
-    has seen a larger one freed (mallopt(3), dynamic mmap threshold): that took a sixth of the time.
-    """
-    np.empty(24 << 20, np.uint8)
 
 
 def _layout(request: ImageRequest, window: Window) -> Layout:
