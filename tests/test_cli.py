@@ -299,6 +299,27 @@ def test_quiet_gives_results_and_errors_alone(line):
     line("-q", "-v", "status", "list", code=USAGE)
 
 
+def test_a_plan_without_scenes_says_what_there_is(line, scenes, user_collections):
+    line("plan", ID, *WHERE, "--start", "1999", "--end", "2000")
+    assert "Nothing was found" in line.err
+    assert re.search(
+        r"has scenes from 2022-06-02 to 2022-06-30, .* 11\.\d\d degrees east, 46\.", line.err
+    )
+    elsewhere = {**user_collections[ID], "stac": {"collection": "elsewhere"}}
+    line.configure(scenes, {ID: elsewhere})
+    line("plan", ID, *WHERE, *WHEN)
+    assert "(there 'elsewhere') has no scene of it" in line.err
+
+
+def test_a_long_run_tells_its_progress_in_a_log(line, monkeypatch):
+    name = line("submit", ID, *WHERE, *WHEN).strip()
+    monkeypatch.setattr("orchard.cli.common.PAUSE", 0)
+    line("run", name)
+    assert f"{name}: 1 of 1" in line.err
+    line("-q", "run", name)
+    assert line.err == ""
+
+
 def test_verbose_tells_each_step(line):
     name = line("submit", ID, *WHERE, *WHEN).strip()
     line("-v", "run", name)

@@ -21,7 +21,6 @@ from orchard.cli.common import (
     INTERRUPTED,
     USAGE,
     ExecutorCommand,
-    engine_executor_option,
     executor_option,
 )
 from orchard.cli.errors import report_errors
@@ -69,6 +68,8 @@ def _parse(words: list[str]) -> None:
     for number, word in enumerate(words):
         if word.endswith((".json", ".geojson", "downloads/NAME")):
             words[number] = __file__
+        if word == "cubes" and words[number - 1] == "--cubes":
+            words[number] = str(Path(__file__).parent)
     command.make_context("x", words)
 
 
@@ -144,11 +145,11 @@ def test_a_run_that_is_interrupted_says_how_to_go_on(monkeypatch, capsys):
         def read(self, name):
             return type("Info", (), {"orders": []})
 
-        def wait(self, name, timeout, callback):
+        def run(self, names, timeout, callback):
             raise KeyboardInterrupt
 
     assert work(State(), Tracker(), ["NAME", "NEXT"]) == INTERRUPTED
-    assert "orchard run NAME" in capsys.readouterr().err
+    assert "orchard run NAME NEXT" in capsys.readouterr().err
 
 
 def test_verbose_lets_the_log_through(tmp_path):
@@ -235,7 +236,7 @@ def test_a_fault_of_the_program_itself_is_not_hidden():
 def test_an_executor_is_one_word_or_two(words, executor, names):
     @click.command(cls=ExecutorCommand)
     @click.argument("names", nargs=-1)
-    @engine_executor_option
+    @executor_option
     def command(names, executor):
         return names, executor
 
@@ -247,7 +248,7 @@ def test_an_executor_is_one_word_or_two(words, executor, names):
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (["distributed", "2"], "unknown executor 'distributed': synchronous, threads, processes"),
+        (["modal", "2"], "unknown executor 'modal': synchronous, threads, processes, distributed"),
         (["threads", "host:80"], "host:80 is an address, which only 'distributed' has"),
         (["threads", "0"], "there must be at least 1"),
     ],

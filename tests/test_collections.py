@@ -346,7 +346,8 @@ MINIMAL = {"dtype": "uint8", "nodata": 0, "bands": {"a": {}, "q": {"qa": True}}}
         ({"nodata": 0.5}, "nodata"),
         ({"dtype": "complex64"}, "dtype"),
         ({"bands": {}}, "at least one"),
-        ({"bands": {"a": {"scal": 1}}}, r"bands\.a\.scal: unknown key"),
+        ({"bands": {"a": {"scal": 1}}}, r"bands\.a\.scal: unknown key: did you mean scale"),
+        ({"no_data": 0}, r"no_data: unknown key: did you mean nodata"),
         ({"bands": {"a": {"earthengine": {"scale": 3}}}}, "earthengine"),
         ({"bands": {"a": "blue"}}, r"bands\.a"),
         ({"colour": "red"}, "colour: unknown key"),
@@ -409,6 +410,13 @@ def test_an_unknown_collection_is_answered_with_what_looks_like_it():
         get_collection("COPERNICUS/S2_SR_HARMONISED")
     with pytest.raises(CollectionError, match=r"'nothing like it'$"):
         get_collection("nothing like it", ALL)
+
+
+def test_a_name_of_catalogues_is_answered_with_what_is_made_of_it():
+    with pytest.raises(CollectionError, match="sentinel-2-l2a.*COPERNICUS/S2_SR_HARMONIZED"):
+        get_collection("sentinel-2-l2a")
+    with pytest.raises(CollectionError, match=" or ".join(sorted(LANDSAT))):
+        get_collection("landsat-c2-l2")
 
 
 def test_collections_are_immutable_and_the_registry_is_not_shared():

@@ -56,6 +56,8 @@ ard:
 
 @pytest.fixture
 def written(tmp_path):
+    (tmp_path / "catalog.json").write_text("{}")
+
     def write(text: str) -> Path:
         path = tmp_path / "orchard.yaml"
         path.write_text(text, encoding="utf-8")
@@ -149,6 +151,10 @@ def test_what_is_wrong_in_a_file_is_named_with_its_line_and_key(written, text, e
             "FILE, line 5: a folder takes no options, but got endpont",
         ),
         (BASE.replace("name: local", "name: modal"), "FILE, line 4: unknown engine 'modal'"),
+        (
+            BASE.replace("catalog.json", "no/catalog.json"),
+            "FILE, line 5: there is no STAC catalogue at ",
+        ),
         (BASE + "  wrkers: 3\n", "FILE, line 6: engine 'local': got an unexpected keyword"),
         (BASE + "  executor: thread\n", "FILE, line 6: unknown executor 'thread'"),
         (BASE + "  resampling: best\n", "FILE, line 6: unknown resampling 'best'"),

@@ -422,11 +422,22 @@ def get_collection(name: str, collections: Mapping[str, Collection] | None = Non
     Raises
     ------
     CollectionError
-        Where it is unknown, with the ids that look like it.
+        Where it is unknown, with the ids that look like it, or that are made of the STAC collection
+        of that name.
     """
     known = _registry() if collections is None else collections
     if name in known:
         return known[name]
+    made_of_it = sorted(
+        found.id
+        for found in known.values()
+        if any(source.collection == name for source in found.stac.values())
+    )
+    if made_of_it:
+        raise CollectionError(
+            f"unknown collection {name!r}: that is what catalogues call it; order by the id "
+            f"{' or '.join(made_of_it)}"
+        )
     raise CollectionError(f"unknown collection {name!r}{close(name, known)}")
 
 
@@ -447,8 +458,18 @@ def _build(name: str, entry: Mapping[str, Any], *, new: bool = False) -> Collect
     raise CollectionError(f"collection {name!r}: {problems}{hint}")
 
 
+# Whatever part of a collection they belong to: who mistypes one should be told.
+_KEYS = {
+    key: None
+    for model in (Collection, Band, StacSource, StacAsset, Companion, Shift, ClearRule, Flag)
+    for key in model.model_fields
+}
+
+
 def _problem(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
-    what = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(error["type"])
+    what = {"missing": "is missing"}.get(error["type"])
+    if error["type"] == "extra_forbidden":
+        what = f"unknown key{close(str(error['loc'][-1]), _KEYS)}"
     message = what or re.sub("^Value error, ", "", error["msg"])
     return f"{where}: {message}" if where else message

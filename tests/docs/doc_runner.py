@@ -113,7 +113,11 @@ class Runner:
         if not block.title:
             said = {"tile_grid": "LANDSAT_ARD_CU", "store": "preard/", **said}
         path.write_text(block.text if block.title else yaml.safe_dump(said, sort_keys=False))
+        catalog = (said.get("engine") or {}).get("catalog", "https:")
         if "store" in said:
+            # A page that shows a configuration need not have the catalogue.
+            if ":" not in catalog and not (self.folder / catalog).exists():
+                (self.folder / catalog).touch()
             load_config(path).check()
         if not block.title:
             path.unlink()

@@ -92,6 +92,27 @@ def test_a_static_catalogue_over_http():
         assert ("GET", "/other/missing.json") not in stac.requests
 
 
+def test_what_a_catalogue_has_of_a_collection(tmp_path):
+    opened = open_catalog(write(tmp_path, TREE))
+    times = (datetime(2022, 6, 1, 10, tzinfo=UTC), datetime(2022, 6, 2, 10, tzinfo=UTC))
+    assert opened.extent("tiny") == (times, (10, 46, 11, 47))
+    assert opened.extent("unknown") is None
+    with serve() as stac:
+        stac.files["/collections/a"] = {
+            "extent": {
+                "spatial": {"bbox": [[5, 40, 0, 6, 41, 100]]},
+                "temporal": {"interval": [["2015-06-27T10:25:31Z", None]]},
+            }
+        }
+        stac.files["/collections/odd"] = {"extent": {"spatial": {"bbox": [[1]]}}}
+        opened = open_catalog(stac.url)
+        since = datetime(2015, 6, 27, 10, 25, 31, tzinfo=UTC)
+        assert opened.extent("a") == ((since, None), (5, 40, 6, 41))
+        assert opened.extent("b") is None
+        with pytest.raises(CatalogError, match=r"the extent of .*/collections/odd is broken"):
+            opened.extent("odd")
+
+
 def test_a_static_catalogue_is_read_once(tmp_path):
     opened = open_catalog(write(tmp_path, TREE))
     first = opened.find("tiny", AREA, START, END)

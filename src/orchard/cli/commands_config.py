@@ -54,8 +54,8 @@ def print_(state: State) -> None:
 def check(state: State) -> None:
     """Check a configuration.
 
-    Its keys, grid, collections, filters, templates, store and engine. Nothing is
-    asked of a catalogue or a service.
+    Its keys, grid, collections, filters, templates, store and engine, and that a
+    catalogue on this machine is there. Nothing is asked of a service.
     """
     found = state.config()
     found.check()

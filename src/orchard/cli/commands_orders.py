@@ -19,6 +19,7 @@ from .order_options import OrderOptions, order_options
 from .work import work
 
 if TYPE_CHECKING:
+    from orchard.engines import Coverage
     from orchard.tracker import OrderPlan, Tracker
 
 __all__ = ["COMMANDS"]
@@ -48,6 +49,37 @@ def plan(state: State, wanted: OrderOptions, as_json: bool) -> None:
     click.echo(f"  Bytes     {order.n_bytes:,} ({_size(order.n_bytes)}) before compression")
     for task in order.plans if state.verbose else ():
         click.echo(f"  {task.request.name}: {len(task.acquisitions)} dates")
+    if order.n_empty == len(order.plans):
+        _tell_why_empty(tracker, wanted)
+
+
+def _tell_why_empty(tracker: Tracker, wanted: OrderOptions) -> None:
+    """Say what the archive has of the collections, of which nothing was found."""
+    from orchard.collections import get_collection
+    from orchard.engines import Covers
+    from orchard.errors import CatalogError
+
+    click.echo("Nothing was found for this place, period and filters.", err=True)
+    if not isinstance(tracker.engine, Covers):
+        return
+    for name in dict.fromkeys(wanted.collections):
+        try:
+            there = tracker.engine.coverage(get_collection(name, tracker.collections))
+        except CatalogError:
+            continue  # the plan is told all the same
+        click.echo(f"{name}: {_covered(there)}", err=True)
+
+
+def _covered(there: Coverage) -> str:
+    where = f"{there.archive} (there {there.name!r})"
+    if there.times is None or there.bounds is None:
+        return f"{where} has no scene of it; if it has another name there, say so in 'collections'"
+    first, last = (f"{time:%Y-%m-%d}" if time else "…" for time in there.times)
+    left, bottom, right, top = there.bounds
+    return (
+        f"{where} has scenes from {first} to {last}, between {left:.2f} and {right:.2f} degrees "
+        f"east, {bottom:.2f} and {top:.2f} north"
+    )
 
 
 def _plan_json(order: OrderPlan) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import contextlib
 import re
 import shlex
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,9 @@ __all__ = [
 
 FAILED, USAGE, PARTLY, INTERRUPTED = 1, 2, 3, 130
 """Exit codes, beside 0; the help of `orchard` says what they mean."""
+
+PAUSE = 10.0
+"""Seconds between two lines on progress where there is no terminal."""
 
 
 class Group(click.Group):
@@ -76,14 +81,37 @@ class State:
 
     @contextlib.contextmanager
     def progress(self, label: str, total: float) -> Iterator[Callable[..., None] | None]:
-        """Give the callback that shows progress: a bar on a terminal, or a line a step with -v."""
+        """Give the callback that shows progress.
+
+        A bar on a terminal, a line now and then elsewhere, a line a step with -v.
+        """
         if self.verbose:
             yield lambda item, n_steps: click.echo(f"{label}: {item} (+{n_steps:.3g})", err=True)
-        elif self.quiet or not sys.stderr.isatty():
+        elif self.quiet:
             yield None
+        elif not sys.stderr.isatty():
+            yield _lines(label, total)
         else:
             with _bar(label, total) as callback:
                 yield callback
+
+
+def _lines(label: str, total: float) -> Callable[..., None]:
+    """Return a callback that tells how far it is, in words, when it has not done so for a while."""
+    done, told = 0.0, time.monotonic()
+    lock = threading.Lock()
+
+    def callback(item: object, n_steps: float) -> None:
+        del item
+        nonlocal done, told
+        with lock:
+            done += n_steps
+            if time.monotonic() - told < PAUSE:
+                return
+            told = time.monotonic()
+        click.echo(f"{label}: {done:,.0f} of {total:,.0f}", err=True)
+
+    return callback
 
 
 @contextlib.contextmanager

@@ -173,7 +173,9 @@ class Config:
         )
 
     def check(self) -> None:
-        """Open everything that can be opened without a catalogue or a network, and try the names.
+        """Open everything that can be opened without a network, and try the names.
+
+        Of a catalogue on this machine no more is asked than that it is there.
 
         Raises
         ------
@@ -182,6 +184,7 @@ class Config:
         """
         self._check_templates(self.get_tracker())
         self._check_destination()
+        self._check_catalog()
 
     def _check_filters(self, part: TrackerPart) -> None:
         from orchard.collections import get_collection
@@ -223,6 +226,17 @@ class Config:
                         f"destination has the unknown key {key!r}: known are "
                         f"{', '.join(_DESTINATION)}"
                     )
+
+    def _check_catalog(self) -> None:
+        catalog = self.engine_options("local").get("catalog")
+        if catalog is None or len(urlsplit(catalog).scheme) > 1:
+            return
+        with self._at("engine", "catalog"):
+            if not Path(catalog).is_file():
+                raise InputError(
+                    f"there is no STAC catalogue at {catalog}: give the path of its JSON file, or "
+                    "the URL of a STAC API"
+                )
 
     def _with_paths(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Make the paths among an engine's or a store's options relative to the file."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Changes",
     "Chooses",
+    "Coverage",
+    "Covers",
     "Engine",
     "Forgets",
     "Notes",
@@ -106,6 +108,28 @@ class Task:
     document: Mapping[str, Any] = field(default_factory=dict)
     submitted: int = 0
     priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What an archive has of a collection.
+
+    Parameters
+    ----------
+    archive : str
+        Where it is.
+    name : str
+        What the archive calls the collection.
+    times : (datetime, datetime), optional
+        The first and the last scene, UTC; None: there is none, or the archive does not say.
+    bounds : (left, bottom, right, top), optional
+        Degrees.
+    """
+
+    archive: str
+    name: str
+    times: tuple[datetime | None, datetime | None] | None = None
+    bounds: tuple[float, float, float, float] | None = None
 
 
 class Engine(Protocol):
@@ -226,6 +250,21 @@ class Changes(Protocol):
         """Return the statuses that are not as known, and the ids that the engine does not know.
 
         `known` is id -> state, time of the last update (epoch ms UTC) and attempt.
+        """
+        ...
+
+
+@runtime_checkable
+class Covers(Protocol):
+    """An engine that can tell what its archive has of a collection, where nothing was found."""
+
+    def coverage(self, collection: Collection) -> Coverage:
+        """Return what there is.
+
+        Raises
+        ------
+        CatalogError
+            When the archive cannot be asked.
         """
         ...
 

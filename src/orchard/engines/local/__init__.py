@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from orchard.collections import Collection
-    from orchard.engines import Task, TaskPlan
+    from orchard.engines import Coverage, Task, TaskPlan
     from orchard.orders import TaskRequest
     from orchard.stores import Store
     from orchard.tracking import TaskStatus
@@ -123,6 +123,14 @@ class LocalEngine:
         from .planning import plan_tasks
 
         return plan_tasks(requests, collections, self._catalog, callback)
+
+    def coverage(self, collection: Collection) -> Coverage:
+        """Return what the catalogue has of a collection."""
+        from orchard.engines import Coverage
+
+        name = collection.stac_for(self._catalog.href).collection
+        times, bounds = self._catalog.extent(name) or (None, None)
+        return Coverage(archive=self._catalog.href, name=name, times=times, bounds=bounds)
 
     def start(self, tasks: Sequence[Task], store: Store) -> list[TaskStatus]:
         """Record tasks in the ledger, where `work` finds them."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import orjson
 import shapely
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "Item", "Items", "open_catalog"]
 
 _READERS = 16
+_NOT_FOUND = 404
+
+
+Extent = tuple[
+    tuple[datetime | None, datetime | None] | None, tuple[float, float, float, float] | None
+]
+"""First and last moment, UTC; (left, bottom, right, top) in degrees. None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,10 @@ class Catalog(Protocol):
         """Return at least the items of a collection over `area` (lon/lat) in ``[start, end)``."""
         ...
 
+    def extent(self, collection: str) -> Extent | None:
+        """Return the times and bounds (lon/lat) of a collection; None: it has none of it."""
+        ...
+
 
 def open_catalog(href: str | os.PathLike[str]) -> Catalog:
     """Open a STAC catalogue.
@@ -129,6 +140,17 @@ class _StaticCatalog:
 
     def find(self, collection: str, area: BaseGeometry, start: datetime, end: datetime) -> Items:
         del area, start, end  # all of it is here
+        return self._all(collection)
+
+    def extent(self, collection: str) -> Extent | None:
+        items = self._all(collection)
+        if not items:
+            return None
+        left, bottom, right, top = shapely.total_bounds([item.footprint for item in items])
+        bounds = (float(left), float(bottom), float(right), float(top))
+        return (items[0].time, items[-1].time), bounds
+
+    def _all(self, collection: str) -> Items:
         if collection not in self._found:
             with ThreadPoolExecutor(_READERS) as pool:
                 documents = _walk(self.href, self._root, collection, pool)
@@ -207,6 +229,26 @@ class _ApiCatalog:
                 f"the search for {collection!r} at {self.href} failed: {error}"
             ) from error
         return Items(_item(document, _self_href(document) or self.href) for document in documents)
+
+    def extent(self, collection: str) -> Extent | None:
+        href = f"{self.href.rstrip('/')}/collections/{quote(collection)}"
+        try:
+            document = _read_json(href)
+        except CatalogError as error:
+            if getattr(error.__cause__, "status_code", None) == _NOT_FOUND:
+                return None
+            raise
+        extent = document.get("extent") or {}
+        times = (extent.get("temporal") or {}).get("interval") or [[None, None]]
+        # Six numbers have the heights in between.
+        box = ((extent.get("spatial") or {}).get("bbox") or [[-180, -90, 180, 90]])[0]
+        half = len(box) // 2
+        try:
+            start, end = (datetime.fromisoformat(text) if text else None for text in times[0])
+            left, bottom, right, top = (float(box[n]) for n in (0, 1, half, half + 1))
+        except (TypeError, ValueError, IndexError) as error:
+            raise CatalogError(f"the extent of {href} is broken: {error}") from None
+        return (start, end), (left, bottom, right, top)
 
 
 def _self_href(document: Mapping[str, Any]) -> str | None:
