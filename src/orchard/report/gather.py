@@ -74,6 +74,8 @@ def gather(
     """
     found = find_cubes_of(info, cubes, limit=max_tasks, callback=callback) if cubes else []
     notes: list[str] = []
+    if len(found) == max_tasks:
+        notes.append(f"Only the first {max_tasks:,} cubes were looked into.")
     facts = _from_cubes(found)
     if store is not None:
         facts |= _from_store(info, store, facts, max_tasks, notes, callback)

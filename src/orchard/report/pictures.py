@@ -68,8 +68,9 @@ def draw_pictures(
     notes : list of str
         Gets a line for what could not be drawn.
     """
-    sources = [_of_cube(cube) for cube in cubes] or list(_of_store(info, store))
-    chosen = [sources[i] for i in spread(range(len(sources)), most)]
+    chosen = [_of_cube(cubes[i]) for i in spread(range(len(cubes)), most)]
+    if not cubes:
+        chosen = list(_of_store(info, store, most))
     groups: dict[tuple[str, ...], list[_Source]] = defaultdict(list)
     for source in chosen:
         if source.days:
@@ -93,15 +94,16 @@ def _of_cube(cube: FoundCube) -> _Source:
     )
 
 
-def _of_store(info: TrackingInfo, store: Store | None) -> Iterator[_Source]:
+def _of_store(info: TrackingInfo, store: Store | None, most: int) -> Iterator[_Source]:
     from orchard.preard import ImageMetadata
     from orchard.stores import HasPath
 
     if not isinstance(store, HasPath):
         return
-    for position, order in enumerate(info.orders):
-        if order["status"]["state"] != State.COMPLETED:
-            continue
+    states = [order["status"]["state"] for order in info.orders]
+    made = [position for position, state in enumerate(states) if state == State.COMPLETED]
+    for position in spread(made, most):
+        order = info.orders[position]
         path = store.path(f"{order['prefix']}/{order['name']}.json".lstrip("/"))
         try:
             metadata = ImageMetadata.from_file(path)

@@ -39,7 +39,7 @@ export function TaskCard({ view, children }: { view: View; children?: ComponentC
       {cause && <p class="cause">{cause}</p>}
       {children}
       <dl>
-        <Row name="Name" value={<code>{order.name(task)}</code>} />
+        <Row name="Name" value={<code>{breakable(order.name(task))}</code>} />
         <Row name="Folder" value={order.folder(task) && <code>{order.folder(task)}</code>} />
         {place && <Row name="Collection" value={order.model.collections[place.collection]} />}
         <Row name="Started" value={started && `${moment(started)} UTC`} />
@@ -67,6 +67,16 @@ export function TaskCard({ view, children }: { view: View; children?: ComponentC
       {dates.length > 0 && <Dates dates={dates} />}
     </aside>
   );
+}
+
+/** A name that may be broken after an underscore, rather than anywhere. */
+function breakable(name: string): ComponentChildren {
+  return name.split(/(?<=_)/).map((part, index) => (
+    <>
+      {index > 0 && <wbr />}
+      {part}
+    </>
+  ));
 }
 
 function Row({ name, value }: { name: string; value: ComponentChildren }) {
