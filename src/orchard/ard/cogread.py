@@ -63,6 +63,8 @@ def open_cog(cube: Path, *, scaled: bool) -> xr.Dataset:
             stack = _scaled(stack, band)
         known = {} if plain or scaled else band
         attributes = {new: known[old] for old, new in _NAMES.items() if old in known}
+        if attributes.get("_FillValue") == "nan":  # JSON has no other word for it
+            attributes["_FillValue"] = float("nan")
         attributes["grid_mapping"] = GRID_MAPPING
         variables[name] = (("time", "y", "x"), stack, attributes)
     about = {

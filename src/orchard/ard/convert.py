@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchard.engines.local.executors import Executor
 from orchard.errors import BulkError, InputError, OrchardError, TemplateError
+from orchard.stores import open_store
 
 from .find import FoundImage, find_images, find_in_store
 from .make import WRITERS, Callback, Job, Settings, make_cube
@@ -52,7 +53,7 @@ def convert(
     ----------
     source : path or iterable of paths
         Image metadata (``NAME.json``), or a folder: all images in it and in the folders below. With
-        `store`, a folder of the store.
+        `store`, a folder of the store; else it may be the URL of a store (``s3://BUCKET/FOLDER``).
     dest : path
         Folder of the cubes; a template with ``{collection}``, ``{tile.horizontal:03d}``,
         ``{tile.vertical:03d}``, ``{date_start}``, ``{date_end}``, ``{name}``, ``{prefix}``, and
@@ -122,6 +123,8 @@ def convert(
         root=root_of(os.fspath(dest)),
         callback=callback,
     )
+    if store is None and isinstance(source, str) and "://" in source:
+        store, source = open_store(source), "."
     if store is None:
         images, failures = find_images(source)
     else:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from orchard.errors import InputError, MetadataError, NotFoundError, ShardError
@@ -38,16 +38,19 @@ class FoundImage:
 
     @contextmanager
     def local(self, folder: Path) -> Iterator[Mapping[str, Path]]:
-        """Give the files on this machine; fetched into `folder` for the while if need be."""
+        """Give the files on this machine; fetched into a new `folder` for the while if need be."""
         if self.store is None or not self.keys:
             yield self.files
             return
         store = self.store
-        with TemporaryDirectory(dir=folder, prefix=".orchard-tmp-") as place:
-            paths = {name: Path(place) / name for name in self.keys}
+        folder.mkdir()
+        try:
+            paths = {name: folder / name for name in self.keys}
             with ThreadPoolExecutor(_FETCHES) as pool:
                 list(pool.map(store.fetch, self.keys.values(), paths.values()))
             yield paths
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_images(

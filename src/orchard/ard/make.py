@@ -107,7 +107,7 @@ def make_cube(job: Job, settings: Settings) -> Path:
     """
     with ExitStack() as stack:
         temporary = stack.enter_context(writing(job.place))
-        files = [stack.enter_context(image.local(job.place.folder)) for image in job.images]
+        files = [stack.enter_context(image.local(job.place.temporary())) for image in job.images]
         given = [
             provenance(image.metadata, paths, workers=settings.workers)
             for image, paths in zip(job.images, files, strict=True)

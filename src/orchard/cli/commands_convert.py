@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchard.config import Config
+    from orchard.stores import Store
 
 __all__ = ["COMMANDS"]
+
+
+class _Source(click.Path):
+    """A path that is there, or the URL of a store, which stays a text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value:
+            return value
+        return super().convert(value, param, ctx)
 
 
 @click.command(
@@ -23,9 +33,10 @@ __all__ = ["COMMANDS"]
     epilog=example(
         "orchard convert downloads/NAME --dest cubes --format zarr",
         "orchard convert downloads/NAME --join --mask --dilate 3",
+        "orchard convert s3://bucket/preard --dest cubes",
     ),
 )
-@click.argument("preard", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("preard", nargs=-1, required=True, type=_Source(exists=True, path_type=Path))
 @click.option(
     "--dest", help="Folder of the cubes, a template as 'destination' of the configuration."
 )
@@ -62,7 +73,7 @@ __all__ = ["COMMANDS"]
 @click.pass_obj
 def convert(
     state: State,
-    preard: tuple[Path, ...],
+    preard: tuple[Path | str, ...],
     dest: str | None,
     format_: str | None,
     executor: Executor | None,
@@ -76,8 +87,8 @@ def convert(
 ) -> None:
     """Convert pre-ARD to cubes; print their paths.
 
-    PREARD are image metadata files, or folders of them. Needs no
-    configuration: without one the cubes go to this folder, as NetCDF.
+    PREARD are image metadata files, folders of them, or the URL of a store.
+    Needs no configuration: without one the cubes go to this folder, as NetCDF.
     """
     from orchard.ard import convert as run
 
@@ -85,13 +96,17 @@ def convert(
         raise click.UsageError(
             "--mask is about all that is not clear, --mask-flag about single flags"
         )
+    paths = [source for source in preard if isinstance(source, Path)]
+    if len(paths) < len(preard) > 1:
+        raise click.UsageError("the URL of a store stands alone")
     configured = state.config_or_none()
     ard = configured.ard if configured else None
     chosen = executor or Executor(kind="threads")
-    total = sum(len(list(p.rglob("*.json"))) if p.is_dir() else 1 for p in preard)
+    total = sum(len(list(p.rglob("*.json"))) if p.is_dir() else 1 for p in paths) or 1
+    source, store = _in_store(configured, preard[0]) if not paths else (paths, None)
     with state.progress("Converting", total) as callback:
         made = run(
-            preard,
+            source,
             dest or (ard.destination if ard else "."),
             format_ or (ard.format if ard else "netcdf"),
             executor=str(chosen),
@@ -103,12 +118,25 @@ def convert(
             scale=scale,
             skip_metadata=skip_metadata,
             encoding=ard.encoding.given if ard else None,
+            store=store,
             callback=callback,
         )
-    if configured:
-        _note(configured, preard)
+    if configured and paths:
+        _note(configured, paths)
     for path in made:
         click.echo(path)
+
+
+def _in_store(config: Config | None, url: Path | str) -> tuple[str, Store | None]:
+    """Return what to convert of which store: the configuration's, with its options, if it is in it.
+
+    None: `orchard.convert` opens it, with what the environment says.
+    """
+    text = str(url).rstrip("/")
+    ours = config.store.url.rstrip("/") if config else None
+    if config is None or ours is None or not f"{text}/".startswith(f"{ours}/"):
+        return text, None
+    return text.removeprefix(ours).strip("/") or ".", config.store
 
 
 def _note(config: Config, preard: Sequence[Path]) -> None:
