@@ -74,9 +74,9 @@ def order(tiles: list[tuple[int, int]], **more: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve an application on a free port of this machine; give its URL."""
-    with listen("127.0.0.1", 0) as opened:
+def serving(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """Serve an application on a (free) port of this machine; give its URL."""
+    with listen("127.0.0.1", port) as opened:
         server = make_server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
         thread.start()

@@ -1,6 +1,6 @@
 // Retry and cancel: of an order only after a second question, of a task at once.
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { counted } from "../parts/format";
 import type { View } from "../parts/order";
 import { perform, said } from "./state";
@@ -30,7 +30,7 @@ function Ask({ text, question, act }: { text: string; question: string; act: () 
   const yes = useRef<HTMLButtonElement>(null);
   const first = useRef<HTMLButtonElement>(null);
   const was = useRef(false);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (asking.value) yes.current?.focus();
     else if (was.current) first.current?.focus();
     was.current = asking.value;

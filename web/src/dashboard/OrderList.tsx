@@ -71,7 +71,7 @@ function Entry({ summary }: { summary: Summary }) {
         <span class="bar" aria-hidden="true">
           {BAR.map((state) => {
             const part = states[state] ?? 0;
-            return part > 0 && <span key={state} class={`share share-${CODES[state]}`} style={{ flexGrow: part }} />;
+            return part > 0 && <span key={state} class={`share share-${CODES[state]}`} style={{ flexGrow: String(part) }} />;
           })}
         </span>
         <span class="order-line muted">{submitted.slice(0, 16).replace("T", " ")}</span>
