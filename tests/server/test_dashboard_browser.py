@@ -20,28 +20,15 @@ from orchard.server.auth import create_project
 sys.path.append(str(Path(__file__).parents[1] / "report"))
 from made_orders import made_order
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-)  # fmt: skip
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 COLLECTIONS = ("LANDSAT/LC08/C02/T1_L2", "COPERNICUS/S2_SR_HARMONIZED")
 STATE = "aside.card .state-line strong"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+@pytest.fixture(scope="module", autouse=True)
+def _built():
     if not (dashboard._STATIC / "dashboard.js").is_file():
         pytest.skip("the pages are not built here: python web/build.py, with Node.js")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield found
-        found.close()
 
 
 @pytest.fixture

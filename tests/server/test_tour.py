@@ -154,6 +154,45 @@ def test_a_tour_over_a_socket(bolzano, tmp_path):
             initialize_jobtask("NOPE", job.job_id)
 
 
+def test_the_maps_of_a_tour_without_a_network(bolzano, tmp_path, browser):
+    """Map, layers and popups are there; no script fails, and nothing is missed but the backdrop."""
+    tracker = orchard.load_config(bolzano).get_tracker()
+    name, _ = tracker.submit(ORDER["collections"], [(1, 1)], "2022-06-01", "2022-06-08")
+    (job_id,) = (status.id for status in tracker.read(name).statuses)
+    job = initialize_job(job_id)
+    assert job.track_status(report_time=0.2) == "SUCCEEDED"
+    task = job.get_jobtasks()[0]
+    task.download_results()
+    task.download_quicklooks()
+    pages = [tmp_path / "quicklooks.html", tmp_path / "results.html"]
+    task.map_quicklooks(save_html=pages[0])
+    task.map_results(save_html=pages[1])
+    context = browser.new_context(offline=True, viewport={"width": 900, "height": 700})
+    for path in pages:
+        page, wrong, asked = context.new_page(), [], []
+        page.on("pageerror", lambda error, wrong=wrong: wrong.append(str(error)))
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector(".leaflet-control-layers", state="attached")
+        images = page.locator(".leaflet-image-layer")
+        images.first.wait_for()
+        widths = images.evaluate_all("all => all.map(image => image.naturalWidth)")
+        assert widths
+        assert min(widths) > 100
+        layers = page.locator(".leaflet-control-layers-overlays label").all_inner_texts()
+        is_results = path.stem == "results"
+        assert len(layers) == images.count() + is_results  # the features are one, too
+        if is_results:
+            page.mouse.click(450, 350)
+            popup = page.locator(".leaflet-popup-content")
+            popup.wait_for()
+            assert "h001v001" in popup.inner_text()
+        assert not wrong
+        elsewhere = [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+        assert all("/World_Imagery/MapServer/tile/" in url for url in elsewhere)
+    context.close()
+
+
 def test_a_tour_in_process(bolzano, tmp_path):
     """No socket, no credentials, no word about a platform: the orders of the configuration."""
     tracker = orchard.load_config(bolzano).get_tracker()
