@@ -29,6 +29,8 @@ _SIZE = 256
 _QUALITY = 78
 _COLOURS = ("red", "green", "blue")
 _AUXILIARY = ("clear", "flag_")
+_CORNER = 0.1
+"""The part of a tile that a picture should show, if there are others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,7 @@ def draw_pictures(
     notes : list of str
         Gets a line for what could not be drawn.
     """
+    cubes = [cube for cube in cubes if _shows_something(cube)] or cubes
     chosen = [_of_cube(cubes[i]) for i in spread(range(len(cubes)), most)]
     if not cubes:
         chosen = list(_of_store(info, store, most))
@@ -92,6 +95,12 @@ def _of_cube(cube: FoundCube) -> _Source:
         days=[date.fromisoformat(step["solar_day"]) for step in cube.told["steps"]],
         tasks=[tasks[0] if tasks else -1 for tasks in cube.steps],
     )
+
+
+def _shows_something(cube: FoundCube) -> bool:
+    """Whether a cube has data in more than a corner of its tile."""
+    valid = [step.get("valid_fraction") for step in cube.told["steps"]]
+    return not valid or max(1.0 if one is None else one for one in valid) >= _CORNER
 
 
 def _of_store(info: TrackingInfo, store: Store | None, most: int) -> Iterator[_Source]:

@@ -60,7 +60,14 @@ export function Monthly({ view }: { view: View }) {
         }}
         onMouseLeave={() => (at.value = -1)}
       >
-        <Axes x={x} y={y} width={width} ticks={Math.min(4, top)} format={count} />
+        <Axes
+          x={x}
+          y={y}
+          width={width}
+          ticks={Math.min(4, top)}
+          format={count}
+          marks={months.length > 3 ? undefined : months.map(({ start, end }) => [(start + end) / 2, monthText(start)])}
+        />
         {months.map(({ start, end, counts }, index) => {
           let base = 0;
           return counts.map((value, collection) => {
@@ -81,7 +88,7 @@ export function Monthly({ view }: { view: View }) {
       </svg>
       <p class="chart-note" aria-hidden="true">
         {shown
-          ? `${dayText(shown.start / DAY).slice(0, 7)}: ${shown.counts
+          ? `${monthText(shown.start)}: ${shown.counts
               .map((value, index) => (collections.length > 1 ? `${shortened(collections[index]!)} ${count(value)}` : count(value)))
               .join(", ")}`
           : " "}
@@ -100,10 +107,15 @@ export function Monthly({ view }: { view: View }) {
       )}
       <Details
         head={["Month", ...collections]}
-        rows={months.map(({ start, counts }) => [dayText(start / DAY).slice(0, 7), ...counts.map(count)])}
+        rows={months.map(({ start, counts }) => [monthText(start), ...counts.map(count)])}
       />
     </div>
   );
+}
+
+/** `2023-04` */
+function monthText(moment: number): string {
+  return dayText(moment / DAY).slice(0, 7);
 }
 
 function byMonth(view: View): Month[] {
@@ -141,6 +153,8 @@ interface Point {
 }
 
 const MOST = 20_000;
+/** Days: of shorter times, months would say nothing. */
+const SHORT = 120;
 
 /** Clear fraction of every acquisition, and of one tile through time. */
 export function Clear({ view }: { view: View }) {
@@ -157,7 +171,8 @@ export function Clear({ view }: { view: View }) {
   const y = scaleLinear([0, 100], [HEIGHT - MARGIN.bottom, MARGIN.top]);
   const mine = points.filter(({ tile }) => tile === only).sort((a, b) => a.day - b.day);
   const dots = (some: Point[]): string => some.map(({ day, value }) => `M${x(day * DAY).toFixed(1)},${y(value).toFixed(1)}h0`).join("");
-  const middle = monthlyMedian(only! >= 0 ? mine : points);
+  const daily = last - first < SHORT * DAY;
+  const middle = medians(only! >= 0 ? mine : points, daily);
   const track = line<[number, number]>(
     ([moment]) => x(moment),
     ([, value]) => y(value),
@@ -176,7 +191,7 @@ export function Clear({ view }: { view: View }) {
           ))}
         </select>
         <span class="muted small">
-          {measured ? "clear part of the pixels, as measured in the cubes" : "100 % less the cloud cover that the scenes' metadata tell"}
+          {measured ? "clear part of the tile, as measured in the cubes" : "100 % less the cloud cover that the scenes' metadata tell"}
         </span>
       </p>
       <svg width={width} height={HEIGHT} role="img" aria-label={`Clear fraction of ${counted(points.length, "acquisition")}, ${of}: median ${Math.round(median(only! >= 0 ? mine : points, ({ value }) => value) ?? 0)} %`}>
@@ -186,9 +201,15 @@ export function Clear({ view }: { view: View }) {
         <path class="median" d={track(middle) ?? ""} />
       </svg>
       <p class="chart-note muted" aria-hidden="true">
-        Dots: acquisitions. Line: monthly median of {of}.
+        Dots: acquisitions. Line: {daily ? "daily" : "monthly"} median of {of}.
       </p>
-      <Details head={["Month", "Median clear"]} rows={middle.map(([moment, value]) => [dayText(Math.floor(moment / DAY)).slice(0, 7), `${Math.round(value)} %`])} />
+      <Details
+        head={[daily ? "Day" : "Month", "Median clear"]}
+        rows={middle.map(([moment, value]) => [
+          dayText(Math.floor(moment / DAY)).slice(0, daily ? 10 : 7),
+          `${Math.round(value)} %`,
+        ])}
+      />
     </div>
   );
 }
@@ -209,17 +230,17 @@ function clearPoints(view: View): { points: Point[]; measured: boolean } {
   return { points, measured };
 }
 
-/** The median of each month, at the mean day of what is in it. */
-function monthlyMedian(points: Point[]): [number, number][] {
-  const months = new Map<number, Point[]>();
+/** The median of each month (or day), at the mean day of what is in it. */
+function medians(points: Point[], daily: boolean): [number, number][] {
+  const bins = new Map<number, Point[]>();
   for (const point of points) {
     const date = new Date(point.day * DAY);
-    const month = Date.UTC(date.getUTCFullYear(), date.getUTCMonth());
-    const found = months.get(month);
+    const bin = daily ? point.day : Date.UTC(date.getUTCFullYear(), date.getUTCMonth());
+    const found = bins.get(bin);
     if (found) found.push(point);
-    else months.set(month, [point]);
+    else bins.set(bin, [point]);
   }
-  return [...months]
+  return [...bins]
     .sort(([a], [b]) => a - b)
     .map(([, some]) => [DAY * mean(some, ({ day }) => day)!, median(some, ({ value }) => value)!]);
 }
@@ -243,14 +264,18 @@ function Axes({
   width,
   ticks,
   format,
+  marks,
 }: {
   x: ReturnType<typeof scaleUtc<number, number>>;
   y: ReturnType<typeof scaleLinear<number, number>>;
   width: number;
   ticks: number;
   format: (value: number) => string;
+  /** Moments and their labels, where round ones would not do. */
+  marks?: [number, string][];
 }) {
   const text = x.tickFormat();
+  const shown = marks ?? x.ticks(Math.max(2, Math.floor(width / 90))).map((moment): [number, string] => [+moment, text(moment)]);
   return (
     <g class="axes">
       {y.ticks(Math.max(ticks, 1)).map((value) => (
@@ -261,13 +286,13 @@ function Axes({
           </text>
         </g>
       ))}
-      {x.ticks(Math.max(2, Math.floor(width / 90))).map((moment) => {
+      {shown.map(([moment, label]) => {
         const at = x(moment);
         return at < width - MARGIN.right - 22 ? (
-          <g key={+moment}>
+          <g key={moment}>
             <line class="tick" x1={at} x2={at} y1={HEIGHT - MARGIN.bottom} y2={HEIGHT - MARGIN.bottom + 4} />
             <text x={at} y={HEIGHT - 8} text-anchor={at < MARGIN.left + 20 ? "start" : "middle"}>
-              {text(moment)}
+              {label}
             </text>
           </g>
         ) : null;

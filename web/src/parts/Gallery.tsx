@@ -16,7 +16,8 @@ export function Gallery({
   const all = useSignal(false);
   const matches = view.matches.value;
   const found = order.model.quicklooks.filter(({ task }) => matches[task]);
-  const shown = all.value ? found : found.slice(0, first);
+  // A few of all, rather than all of a few tasks.
+  const shown = all.value ? found : found.filter((_, i) => Math.floor((i * first) / found.length) !== Math.floor(((i - 1) * first) / found.length));
   if (found.length === 0) return <p class="muted">No picture passes the filters.</p>;
   return (
     <>

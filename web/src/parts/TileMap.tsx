@@ -311,7 +311,9 @@ function fit(tiles: Tile[], width: number, height: number): GeoProjection {
   const projection = geoAzimuthalEqualArea().rotate([-lon || 0, -lat || 0]).precision(0.3);
   const shown = { type: "FeatureCollection" as const, features: tiles.map(({ shape }) => shape) };
   const pad = Math.min(width, height) * 0.16;
-  projection.fitExtent([[pad, pad], [width - pad, height - pad]], shown);
+  // On a phone there is no room for the globe beside the tiles.
+  const top = width < 520 ? 2 * globeRadius(width, height) + 20 : pad;
+  projection.fitExtent([[pad, top], [width - pad, height - pad]], shown);
   return projection.clipExtent([[-1, -1], [width + 1, height + 1]]);
 }
 
@@ -471,9 +473,13 @@ function drawScale(context: CanvasRenderingContext2D, projection: GeoProjection,
   context.fillText(round >= 1 ? `${round} km` : `${round * 1000} m`, x + length / 2, y - 4);
 }
 
+function globeRadius(width: number, height: number): number {
+  return Math.min(44, width / 10, height / 6);
+}
+
 /** Where on Earth this is. */
 function drawGlobe(context: CanvasRenderingContext2D, tiles: Tile[], width: number, height: number): void {
-  const radius = Math.min(44, width / 8, height / 6);
+  const radius = globeRadius(width, height);
   const [x, y] = [width - radius - 10, radius + 10];
   const [lon, lat] = geoCentroid({ type: "MultiPoint", coordinates: tiles.map(({ middle }) => middle) });
   const globe = geoOrthographic()
