@@ -30,9 +30,8 @@ __all__ = [
 ]
 
 # The last groups of digits are the offsets: NAME itself may hold dashes and digits.
-_SHARD = re.compile(
-    r"(?P<name>.+?)(?:-T(?P<date>\d{10}))?(?:-(?P<row>\d{10})-(?P<col>\d{10}))?", re.DOTALL
-)
+_SHARD = re.compile(r"(?P<name>.+)-(?P<row>\d{10})-(?P<col>\d{10})", re.DOTALL)
+_PART = re.compile(r"(?P<name>.+)-T(?P<date>\d{10})", re.DOTALL)
 _SUFFIX = ".tif"
 
 
@@ -75,8 +74,7 @@ def shard_name(name: str, offset: tuple[int, int] | None = None, date: int | Non
     InputError
         When the name is empty or would read as a shard of another image.
     """
-    found = _SHARD.fullmatch(name)
-    if found is None or found["row"] or found["date"]:
+    if not name or _SHARD.fullmatch(name) or _PART.fullmatch(name):
         raise InputError(
             f"{name!r} cannot name a pre-ARD image: it must not be empty nor end in "
             "-YYYYYYYYYY-XXXXXXXXXX or -TDDDDDDDDDD, which mark the shards"
@@ -104,13 +102,13 @@ def parse_shard_name(filename: str) -> ShardName:
     stem = filename.removesuffix(_SUFFIX)
     if stem == filename or not stem:
         raise ShardError(f"{filename!r} is not the name of a pre-ARD file: it does not end in .tif")
-    found = _SHARD.fullmatch(stem)
-    assert found is not None
-    return ShardName(
-        name=found["name"],
-        offset=(int(found["row"]), int(found["col"])) if found["row"] else None,
-        date=int(found["date"]) if found["date"] else None,
-    )
+    corner = _SHARD.fullmatch(stem)
+    offset = (int(corner["row"]), int(corner["col"])) if corner else None
+    rest = corner["name"] if corner else stem
+    part = _PART.fullmatch(rest)
+    if part is None:
+        return ShardName(name=rest, offset=offset)
+    return ShardName(name=part["name"], offset=offset, date=int(part["date"]))
 
 
 def file_dimensions(value: object) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ class Results:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._folders: dict[str, dict[str, ObjectInfo]] = {}
+        self._images: dict[str, dict[str, list[str]]] = {}
         self._doubles: dict[str, Sequence[Copy]] = {}
 
     def files(self, record: Record) -> list[FileInfo]:
@@ -166,9 +168,13 @@ class Results:
 
     def clear(self, record: Record) -> None:
         """Delete all files of a task's image, however it was cut: Drive would keep both."""
-        for name in self._folder(record.prefix):
-            if _is_shard_of(name, record.name):
-                self._delete(_key(record, name))
+        if record.prefix not in self._images:
+            images = self._images[record.prefix] = defaultdict(list)
+            for name in self._folder(record.prefix):
+                if name.endswith(".tif"):
+                    images[parse_shard_name(name).name].append(name)
+        for name in self._images[record.prefix].pop(record.name, ()):
+            self._delete(_key(record, name))
 
     def _delete(self, key: str) -> None:
         for copy in self._doubles.pop(key, ()):
@@ -234,10 +240,6 @@ def _offsets(size: tuple[int, int], dimensions: tuple[int, int] | None) -> list[
 def _first_missing(names: Sequence[str], files: Sequence[FileInfo]) -> str:
     there = {file.name for file in files}
     return next(name for name in names if name not in there)
-
-
-def _is_shard_of(name: str, image: str) -> bool:
-    return name.endswith(".tif") and parse_shard_name(name).name == image
 
 
 def _modified_ms(info: ObjectInfo) -> float:
