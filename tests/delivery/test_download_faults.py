@@ -60,8 +60,8 @@ def test_what_passes_is_waited_for(server, fresh, tmp_path, recorded):
 
 @pytest.mark.parametrize("fault", ["cut", "dropped", "stalled", 503, 429, 404, 403])
 def test_what_lasts_is_named_and_the_rest_arrives(server, fresh, tmp_path, fault):
+    info, contents = make_order(fresh(server), tasks=3, shards=1, size=50_000)
     store = fresh(server, read_timeout=0.2, retry_config={"max_retries": 0})
-    info, contents = make_order(store, tasks=3, shards=1, size=50_000)
     server.faults.broken = {"/ORDER_1.tif": fault}
     with pytest.raises(BulkError) as error:
         delivery.download(info, store, tmp_path / "d")

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import types
 from contextlib import asynccontextmanager
 
@@ -230,6 +231,9 @@ def test_an_application_that_fails_answers_500(http):
 def test_work_in_the_background_is_finished(http, events):
     assert http.get("/background").text == "now"
     http.get("/nowhere")
+    until = time.monotonic() + 10
+    while "later" not in events and time.monotonic() < until:
+        time.sleep(0.01)
     assert "later" in events
 
 

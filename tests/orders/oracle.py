@@ -8,6 +8,7 @@ the first in (time, id) that has data wins.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,14 +34,22 @@ class Scene:
 
 def positions(tile, scene_file, window) -> tuple[np.ndarray, np.ndarray]:
     """Fractional (row, col) in the source of each pixel centre of a window of the tile."""
+    return _positions(
+        tile.crs.to_wkt(), tile.transform, scene_file.crs.to_wkt(), scene_file.transform, window
+    )
+
+
+@lru_cache(maxsize=8)
+def _positions(crs, transform, scene_crs, scene_transform, window):
+    # The same for all bands and dates of scenes of one grid.
     row_off, col_off, height, width = window
     cols, rows = np.meshgrid(
         np.arange(col_off, col_off + width) + 0.5, np.arange(row_off, row_off + height) + 0.5
     )
-    x, y = tile.transform @ (cols, rows)
-    to_source = Transformer.from_crs(tile.crs, scene_file.crs.to_wkt(), always_xy=True)
+    x, y = transform @ (cols, rows)
+    to_source = Transformer.from_crs(crs, scene_crs, always_xy=True)
     sx, sy = to_source.transform(x, y)
-    scol, srow = ~scene_file.transform @ (np.asarray(sx), np.asarray(sy))
+    scol, srow = ~scene_transform @ (np.asarray(sx), np.asarray(sy))
     return np.asarray(srow), np.asarray(scol)
 
 
