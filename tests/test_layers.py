@@ -26,7 +26,8 @@ FLOORS = (
     {
         "_filters_serialised", "checksums", "collecting",
         "collections", "composite", "documents", "filters",
-        "grid", "memory", "naming", "orders", "preard", "qa", "registry", "sources", "summary", "tracking",
+        "grid", "memory", "naming", "orders", "preard", "qa", "registry", "sources", "summary",
+        "tracking",
     },
     {"stores", "engines"},
     {
