@@ -111,10 +111,10 @@ def _of(value: Any) -> Mapping[str, Any]:
 # As in the pages (web/src/parts/theme.css): told apart with any colour vision. Fill, ink, letter.
 _LOOK = {
     "COMPLETED": ("#2b9a74", "#000", "C"),
-    "EMPTY": ("#eceae3", "#4a5156", "E"),
+    "EMPTY": ("#f0eee7", "#4a5156", "E"),
     "RUNNING": ("#56b4e9", "#000", "R"),
-    "READY": ("#b9cbd9", "#000", "Q"),
-    "UNSUBMITTED": ("#d9dadb", "#33393d", "U"),
+    "READY": ("#bccfe0", "#000", "Q"),
+    "UNSUBMITTED": ("#5c6063", "#fff", "U"),
     "CANCEL_REQUESTED": ("#f0e442", "#000", "K"),
     "CANCELLED": ("#cc79a7", "#000", "X"),
     "LOST": ("#e69f00", "#000", "L"),

@@ -308,7 +308,7 @@ function Details({ head, rows }: { head: string[]; rows: (string | number)[][] }
     <details onToggle={(event) => (open.value = event.currentTarget.open)}>
       <summary>As a table</summary>
       {open.value && (
-        <div class="scroll" tabIndex={0} role="region" aria-label="Numbers of the chart">
+        <div class="scroll" tabIndex={0} role="region" aria-label={`Numbers: ${head.join(", ")}`}>
           <table>
             <thead>
               <tr>
