@@ -246,14 +246,15 @@ function medians(points: Point[], daily: boolean): [number, number][] {
 }
 
 function NoDates({ view, clear }: { view: View; clear?: boolean }) {
-  const { looked, task } = view.order.model.acquisitions;
+  const { looked, task, clear: measured, cloud } = view.order.model.acquisitions;
+  const told = [...measured, ...cloud].some((value) => value !== null);
   const why =
     looked.length === 0
       ? "No result was looked into."
       : task.length === 0
         ? "No acquisition is known."
-        : clear
-          ? "Nothing is known of clouds: say where the cubes are, or choose other filters."
+        : clear && !told
+          ? "Nothing is known of clouds: the cubes would tell."
           : "No acquisition passes the filters.";
   return <p class="muted">{why}</p>;
 }

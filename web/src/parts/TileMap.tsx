@@ -170,7 +170,9 @@ export function TileMap({ view }: { view: View }) {
       onMouseLeave={() => (hover.value = null)}
       onClick={(event) => {
         const tile = tileAt(event);
-        if (tile !== null) toggle(tile);
+        if (tile === null) return;
+        focus.value = tiles.findIndex(({ index }) => index === tile);
+        toggle(tile);
       }}
     >
       <canvas ref={canvas} aria-hidden="true" style={{ height: `${HEIGHT}px` }} />

@@ -36,10 +36,11 @@ export function drawState(
   context.fillRect(x, y, width, height);
   if (code === "E" && width >= 4 && height >= 4) {
     context.strokeStyle = ink;
-    context.globalAlpha = 0.45;
+    const alpha = context.globalAlpha;
+    context.globalAlpha = 0.45 * alpha;
     context.lineWidth = 1;
     context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
-    context.globalAlpha = 1;
+    context.globalAlpha = alpha;
   }
   if (width >= 13 && height >= 13) {
     context.fillStyle = ink;
