@@ -212,9 +212,9 @@ class Tracker:
         )
 
     def _plan(self, asked: _Asked, now: datetime, callback: Callback | None) -> OrderPlan:
-        if isinstance(self.engine, Chooses):
-            self.engine.check_store(self.store)
         spec = make_spec(*asked, grid=self.tile_grid, known=self.collections)
+        if isinstance(self.engine, Chooses):
+            self.engine.check_order(self.store, self.export_image_kwds, spec.tiles)
         return make_plan(
             spec,
             now,

@@ -260,13 +260,19 @@ def test_a_quicklook_of_an_image_split_by_period(world, simple_archive, order, t
     assert part.values[:, :, 5, 5].tolist() == [[2, 3], [1, 2]]
 
 
-def test_max_pixels(there, order):
-    tracker = order(there.engine(), export_image_kwds={"maxPixels": 100})
-    info = tracker.wait(_submit(tracker, 1))
-    (status,) = info.statuses
-    assert status.state == "FAILED"
-    assert "1024 pixels, maxPixels allows 100" in status.error_message
-    assert not there.service.exports
+@pytest.mark.parametrize(
+    ("export", "message"),
+    [
+        ({"maxPixels": 100}, "1024 pixels, maxPixels allows 100"),
+        ({"fileDimension": 16}, "unknown option 'fileDimension'"),
+    ],
+)
+def test_exports_that_would_be_refused(there, order, export, message):
+    tracker = order(there.engine(), export_image_kwds=export)
+    with pytest.raises(InputError, match=message):
+        _submit(tracker, 1)
+    assert list(tracker.store.list()) == []
+    assert there.server.requests.total() == 0
 
 
 def test_a_store_elsewhere(there, order, tmp_path):

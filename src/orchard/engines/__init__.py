@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from orchard.collections import Collection
+    from orchard.grid import Tile
     from orchard.orders import TaskRequest
     from orchard.stores import Store
     from orchard.tracking import TaskStatus
@@ -197,10 +198,10 @@ class Works(Protocol):
 
 @runtime_checkable
 class Chooses(Protocol):
-    """An engine that cannot write to every store."""
+    """An engine that cannot write to every store, or not every image."""
 
-    def check_store(self, store: Store) -> None:
-        """Refuse a store before anything is planned or recorded.
+    def check_order(self, store: Store, export: Mapping[str, Any], tiles: Sequence[Tile]) -> None:
+        """Refuse what cannot be made, before anything is planned or recorded.
 
         Raises
         ------

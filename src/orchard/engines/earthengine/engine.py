@@ -16,6 +16,7 @@ from orchard.tracking import FAILED_STATES, TERMINAL, State, TaskStatus, now_ms
 from .adoption import adopt, foreign_statuses, open_operations
 from .client import Client
 from .destinations import Destination
+from .expression import check_export, check_pixels
 from .failures import UnavailableError
 from .feeder import Feeder, Options
 from .ledger import Ledger
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from orchard.collections import Collection
     from orchard.engines import Task, TaskPlan
+    from orchard.grid import Tile
     from orchard.orders import TaskRequest
     from orchard.stores import Store
 
@@ -117,9 +119,12 @@ class EarthEngine:
 
     # The engine's seam
 
-    def check_store(self, store: Store) -> None:
-        """Refuse a store that Earth Engine cannot write to."""
+    def check_order(self, store: Store, export: Mapping[str, Any], tiles: Sequence[Tile]) -> None:
+        """Refuse a store that Earth Engine cannot write to, and exports that it does not take."""
         Destination.of(store.url, "")
+        check_export(export)
+        for size in {tile.size for tile in tiles}:
+            check_pixels(size, export)
 
     def plan(
         self,

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from .destinations import Destination
     from .spec import BandSpec, ImageSpec, PartSpec
 
-__all__ = ["build_collection", "build_image", "export_request"]
+__all__ = [
+    "build_collection",
+    "build_image",
+    "check_export",
+    "check_pixels",
+    "export_request",
+]
 
 _CASTS = {
     "uint8": "toUint8",
@@ -137,6 +143,26 @@ def _prepare(image: Any, bands: tuple[BandSpec, ...]) -> Any:
     return image
 
 
+def check_export(export: Mapping[str, Any]) -> None:
+    """Refuse an option that Earth Engine's export does not have."""
+    unknown = set(export) - _OURS
+    if unknown:
+        raise InputError(
+            f"export_image_kwds has the unknown option {min(unknown)!r}: known are fileDimensions, "
+            "shardSize, cloudOptimized, skipEmptyTiles, maxPixels, priority, formatOptions"
+        )
+
+
+def check_pixels(size: tuple[int, int], export: Mapping[str, Any]) -> None:
+    """Refuse an export of more pixels (width, height) than ``maxPixels`` allows."""
+    most, pixels = export.get("maxPixels"), size[0] * size[1]
+    if most and pixels > int(most):
+        raise InputError(
+            f"the tile has {pixels} pixels, maxPixels allows {int(most)}: raise maxPixels in "
+            "export_image_kwds or use a grid of smaller tiles"
+        )
+
+
 def export_request(
     spec: ImageSpec,
     part: PartSpec,
@@ -171,12 +197,7 @@ def export_request(
     """
     import ee
 
-    unknown = set(export) - _OURS
-    if unknown:
-        raise InputError(
-            f"export_image_kwds has the unknown option {min(unknown)!r}: known are fileDimensions, "
-            "shardSize, cloudOptimized, skipEmptyTiles, maxPixels, priority, formatOptions"
-        )
+    check_export(export)
     skip = bool(export.get("skipEmptyTiles") or export.get("skipEmptyFiles"))
     image = finish(build_image(spec.of_dates(part.dates)), spec, masked=skip)
     a, b, x, d, e, y = spec.transform

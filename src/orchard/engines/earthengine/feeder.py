@@ -11,7 +11,7 @@ from orchard.errors import EngineError, InputError
 from orchard.tracking import TERMINAL, State, now_ms
 
 from .destinations import Destination
-from .expression import export_request
+from .expression import check_pixels, export_request
 from .failures import QueueFullError, RefusedError, UnavailableError
 from .lifecycle import Action, Part, PartState, Record, choose, judge, observe
 from .operations import Listing, Operation, PartId, list_operations
@@ -295,7 +295,7 @@ class Feeder:
         part = PartSpec.of(
             record.name, record.size, record.export, record.dates, id_.generation, id_.number
         )
-        _check_pixels(record, part)
+        check_pixels((part.window.width, part.window.height), record.export)
         request, size = export_request(
             spec,
             part,
@@ -313,13 +313,3 @@ class Feeder:
         if not operation.id:
             raise EngineError(f"Earth Engine has given the export {id_} no operation")
         return operation
-
-
-def _check_pixels(record: Record, part: PartSpec) -> None:
-    most = record.export.get("maxPixels")
-    pixels = part.window.width * part.window.height
-    if most and pixels > int(most):
-        raise InputError(
-            f"the tile has {pixels} pixels, maxPixels allows {int(most)}: raise maxPixels in "
-            "export_image_kwds or use a grid of smaller tiles"
-        )
