@@ -432,3 +432,25 @@ def test_a_feed_tells_few_of_many(large):
     assert len(feed.since(name, before).positions) == len(spread)
     with pytest.raises(OrderNotFoundError):
         feed.now("none")
+
+
+def test_without_running_it_shows_what_others_run(waiting):
+    """A server that works on nothing records what another process does, as far as it is known."""
+    client, tracker, name = waiting
+    foreign = {**tracker.read(name)}  # an order that this machine's engine knows nothing of
+    foreign["tracking"] = {**foreign["tracking"], "name": "FOREIGN"}
+    foreign["orders"] = [
+        {**entry, "status": {**entry["status"], "id": f"FOREIGN{number}"}}
+        for number, entry in enumerate(foreign["orders"])
+    ]
+    tracker.records.create(foreign)
+    have = client.get(f"/dashboard/orders/{name}/model").json()["version"]
+    with listening(client, order=name, have=have) as found:
+        ledger = tracker.engine.ledger(tracker.store)
+        claim = ledger.claim("another process", 60)
+        assert until(found, "tasks")["tasks"]["state"] == "R"
+        ledger.fail(claim, "it has no bread")
+        changed = until(found, "tasks")
+        assert changed["tasks"]["state"] == "F"
+        assert changed["causes"][0]["text"] == "it has no bread"
+    assert tracker.read("FOREIGN").states == {"READY": 2, "EMPTY": 1}

@@ -34,9 +34,9 @@ __all__ = ["COMMANDS"]
 def serve(state: State, host: str, port: int, no_run: bool) -> None:
     """Serve the orders of this configuration as a job platform.
 
-    It is a REST API, and works on the orders. As long as there is no project, it serves this
-    machine only, without keys. To serve others, make a project first: 'orchard project create
-    NAME'.
+    Open it in a browser to see how they stand. It is a REST API, too, and works on the orders. As
+    long as there is no project, it serves this machine only, without keys. To serve others, make a
+    project first: 'orchard project create NAME'.
     """
     with _extra():
         from orchard.server.app import create_app
@@ -48,7 +48,7 @@ def serve(state: State, host: str, port: int, no_run: bool) -> None:
     with listen(host, port) as opened:
         where = f"[{host}]" if ":" in host else host
         base = f"http://{where}:{opened.getsockname()[1]}"
-        state.say(f"Serving {config.store.url} on {base} (what there is: {base}/docs)")
+        state.say(f"Serving {config.store.url} on {base} (its calls: {base}/docs)")
         run(app, opened)
 
 

@@ -65,8 +65,8 @@ def create_app(
         Whether it serves this process alone, without a socket: nobody needs a key; only jobs that
         are asked for are worked on.
     run : bool
-        Whether it works on jobs itself. Without, another process must (``orchard run``); blocks
-        after the first are not made then.
+        Whether it works on jobs itself. Without, another process must (``orchard run``), and it is
+        recorded how far that is; blocks are not made then.
     folder : Path, optional
         Where the platform keeps its own files; by default beside the store.
     token_seconds, link_seconds : int
@@ -97,6 +97,8 @@ def create_app(
         workshop = Workshop(platform)
         if run:
             workshop.start()
+        else:
+            workshop.watch()
         try:
             yield
         finally:

@@ -101,6 +101,8 @@ class JobIndex:
     def entry(self, order: str) -> OrderEntry | None:
         """Return an order; None when there is none of this name."""
         self.refresh()
+        if order not in self._orders:
+            self.refresh(at_least=True)
         return self._orders.get(order)
 
     def info(self, order: str) -> TrackingInfo:

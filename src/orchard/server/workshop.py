@@ -21,6 +21,7 @@ from orchard.errors import InputError, OrchardError, OrderNotFoundError
 from orchard.tracking import TERMINAL, State, now_ms
 
 from .blocks import BlockJob, BlockStopped, make_block
+from .recording import record_news
 from .records import BlockRecord
 from .workflow import version_of
 
@@ -79,7 +80,14 @@ class Workshop:
 
     def start(self) -> None:
         """Begin."""
-        for work in (self._run_engine, self._run_blocks):
+        self._start(self._run_engine, self._run_blocks)
+
+    def watch(self) -> None:
+        """Begin to record how tasks are, and work on none."""
+        self._start(self._run_recording)
+
+    def _start(self, *works: Callable[[], None]) -> None:
+        for work in works:
             thread = threading.Thread(
                 target=work, name=f"orchard-workshop{work.__name__}", daemon=True
             )
@@ -109,6 +117,22 @@ class Workshop:
                 elif open_:
                     self._record(list(open_))
             self._wait(pause)
+
+    def _run_recording(self) -> None:
+        try:
+            engine = self.platform.tracker.engine
+        except InputError:
+            return
+        pause = _PAUSE if isinstance(engine, Works) else _REMOTE_PAUSE
+        while not self._over.is_set():
+            begun = time.monotonic()
+            with self._told("the tracking documents"):
+                for order in self._open_tasks():
+                    if record_news(self.platform.tracker, self.platform.index.info(order)):
+                        self.platform.index.refresh(at_least=True)
+                        self.platform.tell()
+            # Large orders are not looked through all the time.
+            self._over.wait(pause + 10 * (time.monotonic() - begun))
 
     def _work(self, engine: Works, jobs: list[str]) -> None:
         """Let the engine work, and record what becomes of it meanwhile and in the end."""

@@ -87,12 +87,12 @@ export function TaskActions({ view, task, can }: { view: View; task: number; can
     <div class="buttons actions">
       {retry && (
         <button type="button" class="primary" aria-disabled={busy.value} onClick={() => void act("retry")}>
-          Retry
+          {letter === "C" ? "Retry what failed" : "Retry"}
         </button>
       )}
       {cancel && (
         <button type="button" aria-disabled={busy.value} onClick={() => void act("cancel")}>
-          Cancel
+          {letter === "C" ? "Cancel what follows" : "Cancel"}
         </button>
       )}
     </div>
