@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.names.setdefault("__name__", "__main__")
+        self._groups: list[int] = []
         path = [self.commands, Path(sys.executable).parent, os.environ["PATH"]]
         self._shell = {
             **os.environ,
@@ -89,16 +91,24 @@ class Runner:
     def _sh(self, block: Block) -> str:
         after = self.folder / ".after"
         script = f"set -euo pipefail -o allexport\n{block.text}\npwd > {after}; env -0 >> {after}"
-        done = subprocess.run(
+        process = subprocess.Popen(
             ["bash", "-c", script], cwd=self.folder, env=self._shell, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=240,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}"
+        self._groups.append(process.pid)
+        printed, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, f"exit code {process.returncode}\n{printed}"
         folder, _, variables = after.read_text().partition("\n")
         after.unlink()
         self.folder = Path(folder)
         self._shell = dict(line.split("=", 1) for line in variables.split("\0") if "=" in line)
-        return done.stdout
+        return printed
+
+    def close(self) -> None:
+        """End what shell blocks have left running in the background."""
+        for group in self._groups:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGTERM)
 
     def _sh_unrun(self, block: Block) -> str:
         subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)

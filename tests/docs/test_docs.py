@@ -36,6 +36,7 @@ def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch, request, shell)
             for block in blocks:
                 runner.run(block)
         finally:
+            runner.close()
             close_session()
     assert runner.done == len(re.findall(r"^ *```\w", text, re.MULTILINE))
 
