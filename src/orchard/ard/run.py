@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import deque
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from orchard.errors import EngineError, OrchardError
@@ -37,7 +37,7 @@ def _call(worker: UnitWorker, window: Window) -> UnitResult | Exception:
     """Work on a unit far away; what fails is given back bare, as its causes cannot travel."""
     try:
         return worker(window)
-    except (OrchardError, OSError) as exc:
+    except (OrchardError, OSError, RuntimeError) as exc:
         exc.__cause__ = exc.__context__ = None
         return exc.with_traceback(None)
 
@@ -121,18 +121,18 @@ class Crew:
             ) from exc
 
     def _on_cluster(self, worker: UnitWorker, windows: Iterable[Window]) -> Generator[UnitResult]:
-        from orchard.engines.local.distributed import LOST
-
-        client = self._client
-        try:
-            # Sent once, and to all: it is what each unit needs.
-            sent = client.scatter(worker, broadcast=True, hash=False)
-            ahead = 2 * sum(client.nthreads().values())
-            submit = lambda window: client.submit(_call, sent, window, pure=False)  # noqa: E731
-            for result in _bounded(submit, windows, max(ahead, 2)):
+        with closing(_far(self._client, worker, windows)) as results:
+            while (result := self._next(results)) is not None:
                 if isinstance(result, Exception):
                     raise result
                 yield result
+
+    def _next(self, results: Iterator[Any]) -> Any:
+        """Return the next result; what a unit fails of is one, what else fails is the cluster."""
+        from orchard.engines.local.distributed import LOST
+
+        try:
+            return next(results, None)
         except LOST as exc:
             raise EngineError(
                 f"workers of the Dask cluster {self.executor} were lost, or the connection to it: "
@@ -140,9 +140,17 @@ class Crew:
             ) from exc
 
 
+def _far(client: Any, worker: UnitWorker, windows: Iterable[Window]) -> Generator[Any]:
+    # Sent once, and to all: it is what each unit needs.
+    sent = client.scatter(worker, broadcast=True, hash=False)
+    ahead = 2 * sum(client.nthreads().values())
+    submit = lambda window: client.submit(_call, sent, window, pure=False)  # noqa: E731
+    yield from _bounded(submit, windows, max(ahead, 2))
+
+
 def _bounded(
     submit: Callable[[Window], Any], windows: Iterable[Window], ahead: int
-) -> Iterator[Any]:
+) -> Generator[Any]:
     waiting: deque[Any] = deque()
     try:
         for window in windows:

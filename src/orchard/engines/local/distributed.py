@@ -23,7 +23,6 @@ from .work import ShardJob, make_shard
 
 try:
     import distributed
-    from distributed.comm.core import CommClosedError
 except ModuleNotFoundError as error:
     raise MissingDependencyError("dask.distributed", "dask") from error
 
@@ -178,8 +177,19 @@ class DaskPool:
         self._disconnect()
 
 
-LOST = (CancelledError, TimeoutError, distributed.KilledWorker, CommClosedError)
-"""What futures of a cluster raise that has lost its workers, its scheduler or the connection."""
+LOST = (
+    CancelledError,
+    TimeoutError,
+    OSError,
+    RuntimeError,
+    distributed.KilledWorker,
+    # Only newer versions have it; before, it was a RuntimeError.
+    getattr(distributed.client, "ClosedClientError", RuntimeError),
+)
+"""What a client and its futures raise that have lost workers, the scheduler or the connection.
+
+Where work may fail with one of these itself, let it give its failure back as a result.
+"""
 
 
 @contextlib.contextmanager
