@@ -23,6 +23,8 @@ from orchard.tracking import State
 
 MARK = {"X-Orchard-Dashboard": "1"}
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 needs_pages = pytest.mark.skipif(
     not (dashboard._STATIC / "dashboard.js").is_file(),
     reason="the pages are not built here: python web/build.py, with Node.js",
@@ -216,6 +218,12 @@ def test_other_pages_cannot_have_anything_changed(keyed, headers):
         wanted = {"project": "ours", "key": keyed.keys["ours"]}
         assert client.post("/dashboard/session", json=wanted, headers=headers).status_code == 403
         assert client.get("/dashboard/session").status_code == 200
+
+
+def test_behind_a_proxy_the_browser_says_that_it_is_the_same_origin(keyed):
+    seen = {"Sec-Fetch-Site": "same-origin", "Origin": "https://maps.example", "Host": "127.0.0.1"}
+    with signed_in(keyed, "ours") as client:
+        assert client.delete("/dashboard/session", headers=seen).status_code == 204
 
 
 def keyed_path(keyed):

@@ -24,6 +24,8 @@ AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min
 COLLECTIONS = ("LANDSAT/LC08/C02/T1_L2", "COPERNICUS/S2_SR_HARMONIZED")
 STATE = "aside.card .state-line strong"
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _built():

@@ -13,6 +13,7 @@ from orchard.errors import DataError, InputError, OrderNotFoundError
 from orchard.server import workshop as workshop_module
 from orchard.server.app import create_app
 from orchard.server.blocks import BlockStopped
+from orchard.server.details import task_details
 from orchard.server.platform import Platform
 from orchard.server.records import BlockRecord
 from orchard.server.workflow import Workflow
@@ -132,6 +133,12 @@ def test_a_failed_block_says_why_and_stops_the_job(platform, tiles, working, mon
     assert view.records["ard"].error == "this cannot be meant"
     assert calls == ["preard", "ard"]
     assert "ard FAILED: this cannot be meant" in platform.logs(view, "ard")
+    assert task_details(platform, view)["can"] == {"cancel": False, "retry": True}
+    # What failed, and what follows, is made when somebody wants it retried; not what is there.
+    monkeypatch.setattr(workshop_module, "make_block", lambda block, *_: calls.append(block) or [])
+    platform.retry(view)
+    assert ended(platform, job).state == "SUCCEEDED"
+    assert calls == ["preard", "ard", "ard", "composite"]
 
 
 def test_what_may_pass_is_tried_again(platform, tiles, working, monkeypatch):

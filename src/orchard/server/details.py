@@ -94,7 +94,7 @@ def _plain(metadata: Any) -> dict[str, Any]:
 def _can_cancel(view: JobView) -> bool:
     if view.status.state not in TERMINAL:
         return view.status.state is not State.CANCEL_REQUESTED
-    return "PENDING" in view.states or view.state == "RUNNING"
+    return view.state in ("RUNNING", "PENDING")
 
 
 def _can_retry(view: JobView) -> bool:

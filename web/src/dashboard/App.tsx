@@ -63,14 +63,20 @@ function Content() {
 }
 
 function Welcome() {
+  const who = session.value;
   if (!live.listed.value) return <p class="wait">One moment…</p>;
   if (live.orders.value.size > 0) return <p class="wait wide-only">Choose an order to see how it stands.</p>;
   return (
     <section class="welcome">
       <h1>No orders yet</h1>
       <p>
-        Submit one with <code>orchard submit</code>, <code>tracker.submit(…)</code> or{" "}
-        <code>POST /projects/{session.value?.project}/jobs</code>; it appears here by itself.
+        Submit one with{" "}
+        {who?.project === "local" && (
+          <>
+            <code>orchard submit</code>, <code>tracker.submit(…)</code> or{" "}
+          </>
+        )}
+        <code>POST /projects/{who?.project}/jobs</code>; it appears here by itself.
       </p>
       <p>
         <a href="docs">The calls of this platform</a>

@@ -67,12 +67,12 @@ def check_asked(request: Request) -> None:
         403 when another page may have had the browser make the call.
     """
     headers = request.headers
-    origin = headers.get("origin")
-    if (
-        headers.get(MARK) is None
-        or headers.get("sec-fetch-site", "same-origin") != "same-origin"
-        or (origin and urlsplit(origin).netloc != headers.get("host"))
-    ):
+    if site := headers.get("sec-fetch-site"):
+        is_own = site == "same-origin"
+    else:  # over plain HTTP from elsewhere browsers do not say; `Host` may be a proxy's then
+        origin = headers.get("origin")
+        is_own = not origin or urlsplit(origin).netloc == headers.get("host")
+    if not is_own or headers.get(MARK) is None:
         raise HTTPException(403, "only the dashboard's own page may ask for this")
 
 
