@@ -75,12 +75,17 @@ def open_stack(source: str | Path | xr.Dataset, bands: Sequence[str]) -> Iterato
 def _open_cube(path: Path, bands: Sequence[str]) -> Iterator[CubeStack]:
     import xarray as xr
 
-    options: dict[str, Any] = {"engine": "h5netcdf"}
-    if path.is_dir():
-        # Consolidated metadata is not part of Zarr v3; a folder is listed as fast.
-        options = {"engine": "zarr", "consolidated": False}
+    from orchard.ard.ncread import open_netcdf
+    from orchard.ard.open import item_of
+
     try:
-        dataset = xr.open_dataset(path, mask_and_scale=False, **options)
+        if path.is_dir():
+            # Consolidated metadata is not part of Zarr v3; a folder is listed as fast.
+            dataset = xr.open_dataset(path, engine="zarr", consolidated=False, mask_and_scale=False)
+        elif item_of(path).exists():  # our own, whose layout is known: ten times as fast
+            dataset = open_netcdf(path, scaled=False, lazy=False)
+        else:
+            dataset = xr.open_dataset(path, engine="h5netcdf", mask_and_scale=False)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be read as a cube: {error}") from error
     with dataset:
@@ -109,7 +114,9 @@ class CubeStack:
         """Windows of whole chunks."""
         width, height = self.size
         encoding = self._bands[0].encoding
-        chunks = encoding.get("chunksizes") or encoding.get("chunks") or (1, _WINDOW, _WINDOW)
+        preferred = tuple(encoding.get("preferred_chunks", {}).values())
+        chunks = encoding.get("chunksizes") or encoding.get("chunks") or preferred
+        chunks = chunks or (1, _WINDOW, _WINDOW)
         _, rows, cols = chunks
         return tiling(0, 0, height, width, (_at_least(rows), _at_least(cols)))
 
