@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -570,3 +573,34 @@ def test_convert_what_is_no_preard(line, tmp_path):
     line("convert", "empty", code=USAGE)
     line("convert", "nowhere", code=USAGE)
     assert "does not exist" in line.err
+
+
+def test_who_watches_takes_up_what_comes_later(line):
+    """An order that is there, one that is submitted meanwhile; then it stops when told."""
+    first = line("submit", ID, *WHERE, *WHEN).strip()
+    orchard = [sys.executable, "-m", "orchard", "-C", str(line.config)]
+    process = subprocess.Popen(
+        [*orchard, "run", "--watch", "--executor", "synchronous"],
+        stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )  # fmt: skip
+    try:
+        assert f"{first}: 1 COMPLETED" in _until(process, first)
+        later = ("--start", "2022-06-13", "--end", "2022-06-25")
+        second = line("submit", ID, *WHERE, *later).strip()
+        assert f"{second}: 1 COMPLETED" in _until(process, second)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert "run --watch" in err
+    for name in (first, second):
+        line("status", "completed", name)
+    line("run", first, "--watch", code=2)
+
+
+def _until(process, name: str) -> str:
+    for row in process.stderr:
+        if row.startswith(f"{name}: ") and " COMPLETED" in row:
+            return row
+    raise AssertionError(f"it ended without {name}")

@@ -413,7 +413,7 @@ def test_an_unknown_collection_is_answered_with_what_looks_like_it():
 
 
 def test_a_name_of_catalogues_is_answered_with_what_is_made_of_it():
-    with pytest.raises(CollectionError, match="sentinel-2-l2a.*COPERNICUS/S2_SR_HARMONIZED"):
+    with pytest.raises(CollectionError, match=r"sentinel-2-l2a.*COPERNICUS/S2_SR_HARMONIZED"):
         get_collection("sentinel-2-l2a")
     with pytest.raises(CollectionError, match=" or ".join(sorted(LANDSAT))):
         get_collection("landsat-c2-l2")

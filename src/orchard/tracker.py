@@ -276,6 +276,10 @@ class Tracker:
             names = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
         return names
 
+    def list_open(self) -> builtins.list[str]:
+        """Return the names of the orders that have tasks which, by their record, have not ended."""
+        return [name for name in self.list() if not self.read(name).ended]
+
     def tracked(self) -> dict[str, str]:
         """Return the names of the tracked orders, each with what changes whenever its record does.
 
@@ -356,16 +360,18 @@ class Tracker:
 
     def run(
         self,
-        names: Iterable[str],
+        names: Iterable[str] | None = None,
         timeout: float | None = None,
         callback: Callback | None = None,
     ) -> dict[str, TrackingInfo]:
-        """Wait for several orders at once; those that the local engine works on have fair turns.
+        """Wait for several orders at once; those that the engine works on have fair turns.
 
-        Takes what `wait` takes, and returns the orders' records, updated, by name.
+        Takes what `wait` takes, and returns the orders' records, updated, by name. Without names:
+        all orders that have not ended, and what is submitted to the local engine meanwhile.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        wanted = list(dict.fromkeys(names))
+        earlier = self.list() if names is None else []
+        wanted = self.list_open() if names is None else list(dict.fromkeys(names))
         if isinstance(self.store, Sweeps):
             self.store.sweep()
         for name in wanted:
@@ -383,8 +389,11 @@ class Tracker:
             ]
             try:
                 if ids:
-                    engine.work(ids, self.store, timeout=timeout, callback=callback)
+                    all_or_these = None if names is None else ids
+                    engine.work(all_or_these, self.store, timeout=timeout, callback=callback)
             finally:
+                if names is None:
+                    wanted += [name for name in self.list() if name not in earlier]
                 infos = {name: self.update(name) for name in wanted}
             return infos
         pause = 1.0

@@ -16,7 +16,7 @@ from .common import (
     names_argument,
 )
 from .order_options import OrderOptions, order_options
-from .work import work
+from .work import keep_working, work
 
 if TYPE_CHECKING:
     from orchard.engines import Coverage
@@ -160,22 +160,32 @@ def submit(
 @click.command(
     "run",
     cls=ExecutorCommand,
-    epilog=example("orchard run NAME --executor threads 4", "orchard run"),
+    epilog=example("orchard run NAME --executor threads 4", "orchard run", "orchard run --watch"),
 )
 @names_argument
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop after so long.")
+@click.option("--watch", is_flag=True, help="Stay, and take up orders that are submitted later.")
 @executor_option
 @click.pass_obj
 def run(
-    state: State, names: tuple[str, ...], timeout: float | None, executor: Executor | None
+    state: State,
+    names: tuple[str, ...],
+    timeout: float | None,
+    executor: Executor | None,
+    *,
+    watch: bool,
 ) -> int:
     """Work on orders until every task has ended.
 
     On those named, else on all that have not ended. Stopped at any moment, it goes
-    on where it was when it is run again.
+    on where it was when it is run again: with --timeout also from cron.
     """
+    if watch and names:
+        raise click.UsageError("--watch works on all orders: leave out the names, or --watch")
     tracker = _tracker(state, executor)
-    wanted = list(names) or [name for name in tracker.list() if not tracker.read(name).ended]
+    if watch:
+        return keep_working(state, tracker, timeout)
+    wanted = list(names) or tracker.list_open()
     if not wanted:
         state.say(f"Every order in {tracker.store.url} has ended")
     return work(state, tracker, wanted, timeout)

@@ -44,7 +44,7 @@ def status_watch(state: State, names: tuple[str, ...], all_: bool, interval: flo
     if all_ == bool(names):
         raise click.UsageError("name orders, or say --all")
     tracker = state.config().get_tracker()
-    wanted = names or [name for name in tracker.list() if not tracker.read(name).ended]
+    wanted = names or tracker.list_open()
     snapshots: Sequence[Snapshot] = ()
     try:
         with _shown() as show:
