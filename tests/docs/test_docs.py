@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,15 @@ def test_every_page_is_in_the_navigation():
     found = pages_of(yaml.safe_load((PROJECT / "mkdocs.yml").read_text())["nav"])
     pages = {str(p.relative_to(PROJECT / "docs")) for p in (PROJECT / "docs").rglob("*.md")}
     assert sorted(found) == sorted(pages)
+
+
+@pytest.mark.parametrize(
+    "page", sorted((PROJECT / "docs" / "design").glob("*.md")), ids=lambda page: page.stem
+)
+def test_blocks_of_notes_are_code(page, tmp_path):
+    runner = Runner(page.name, tmp_path)
+    for block in blocks_of(page.read_text(encoding="utf-8")):
+        runner.run(replace(block, runs=False))
 
 
 def test_what_guarantees_name_is_there():
