@@ -7,12 +7,13 @@ import re
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
 from conftest import make_config, order, serving
-from orchard.errors import OrderNotFoundError
+from orchard.errors import OrderNotFoundError, StoreError
 from orchard.report import build_model
 from orchard.server.api import dashboard, stream
 from orchard.server.app import create_app
@@ -352,6 +353,38 @@ def test_a_task_that_is_looked_at_is_told_of(served, client):
     name = served.submitted["order"]
     with listening(client, order=name, task=0) as found:
         assert until(found, "task") == {"order": name, "task": 0}
+
+
+def test_trouble_with_the_store_is_told_and_passes(waiting, monkeypatch):
+    client, tracker, name = waiting
+    with listening(client, order=name, have="x", task=0) as found:
+        until(found, "task")
+        with monkeypatch.context() as broken:
+            broken.setattr(tracker, "tracked", fails("the bucket does not answer"))
+            assert until(found, "trouble") == {"message": "the bucket does not answer"}
+        tracker.cancel(name)
+        assert until(found, "order")["states"] == {"CANCELLED": 2, "EMPTY": 1}
+
+
+def fails(message):
+    def fail():
+        raise StoreError(message)
+
+    return fail
+
+
+def test_without_an_engine_it_shows_what_there_is(waiting, archive):
+    _, tracker, name = waiting
+    folder = Path(tracker.store.path("x")).parent
+    app = create_app(make_config(folder.parent, archive, engine=None), folder=folder / "own")
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30, headers=MARK) as client:
+        base = f"/dashboard/orders/{name}"
+        assert client.get(f"{base}/tasks/0").json()["state"] == "READY"
+        with listening(client, order=name, have="x", task=0) as found:
+            assert until(found, "task") == {"order": name, "task": 0}
+        answer = client.post(f"{base}/tasks/0/cancel")
+        assert answer.status_code == 422
+        assert "no engine" in answer.json()["error"]["message"]
 
 
 def test_the_line_is_kept_open_by_words(client, monkeypatch):

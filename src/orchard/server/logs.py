@@ -35,7 +35,7 @@ def block_log(platform: Platform, view: JobView, block: str) -> str:
 
 
 def _task_lines(platform: Platform, view: JobView) -> Iterator[tuple[str | None, str]]:
-    engine = platform.tracker.engine
+    engine = platform.engine
     status = view.status
     if isinstance(engine, _HasLedger):
         for event in engine.ledger(platform.store).events(view.id):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchard.config import Config
+    from orchard.engines import Engine
     from orchard.stores import Store
 
     from .results import BlockResult
@@ -107,6 +108,14 @@ class Platform:
     def store(self) -> Store:
         """Where the images are."""
         return self.tracker.store
+
+    @property
+    def engine(self) -> Engine | None:
+        """What makes the images; a platform without one shows what there is."""
+        try:
+            return self.tracker.engine
+        except InputError:
+            return None
 
     @property
     def is_open(self) -> bool:
@@ -207,7 +216,7 @@ class Platform:
     def _live(self, statuses: Sequence[TaskStatus]) -> list[TaskStatus]:
         """Ask the engine how tasks are that have not ended."""
         open_ = [s.id for s in statuses if s.state not in TERMINAL and s.state != State.UNSUBMITTED]
-        known = self.tracker.engine.poll(open_, self.store) if open_ else {}
+        known = self.engine.poll(open_, self.store) if open_ and self.engine else {}
         return [known.get(status.id, status) for status in statuses]
 
     def summaries(self, project: str) -> dict[str, dict[str, Any]]:

@@ -41,6 +41,8 @@ export interface Listener {
   again(order: string): void;
   /** Something of the task that is looked at is not as it was. */
   task(order: string, task: number): void;
+  /** The server cannot tell what changes. */
+  trouble(message: string): void;
   signedOut(): void;
 }
 
@@ -144,6 +146,7 @@ export class Live {
     });
     on("again", (data: Changes) => this.listener.again(data.order));
     on("task", (data: { order: string; task: number }) => this.listener.task(data.order, data.task));
+    on("trouble", (data: { message: string }) => this.listener.trouble(data.message));
     on("beat", () => undefined);
     on("out", () => this.signedOut());
     source.onopen = () => this.source === source && this.heard();

@@ -46,6 +46,9 @@ export const live = new Live({
   task: (order, task) => {
     if (route.peek().order === order && shownTask.peek() === task) void loadTask(order, task);
   },
+  trouble: (message) => {
+    problem.value = message;
+  },
   signedOut: () => {
     session.value = null;
   },

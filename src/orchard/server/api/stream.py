@@ -7,6 +7,7 @@ was read, and tells all that came in between at once.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from orchard.errors import OrderNotFoundError
+from orchard.errors import OrchardError, OrderNotFoundError
 from orchard.server.auth import Busy
 from orchard.server.platform import Platform
 
@@ -30,6 +31,8 @@ from .sessions import Viewer, viewer_of
 __all__ = ["router"]
 
 router = APIRouter(include_in_schema=False)
+
+logger = logging.getLogger(__name__)
 
 _MOST = 64
 _PAUSE = 1.0
@@ -51,7 +54,8 @@ async def get_events(
     ``order`` events ``{order, states, progress, tasks, submitted}``, all orders first, then
     ``listed``; ``tasks`` events with the columns of what has changed in `order` since the version
     it `have`s; ``again`` where the whole model must be got anew; ``task`` when more than columns
-    may have changed of one `task`; ``beat``; ``out`` when the session has ended.
+    may have changed of one `task`; ``beat``; ``trouble`` when the store does not answer; ``out``
+    when the session has ended.
     """
     if not _slots.acquire(blocking=False):
         raise Busy(30, "too many are looking on")
@@ -92,6 +96,7 @@ class _Look:
     task: int | None
     seen: dict[str, Any] | None = None
     task_seen: Any = None
+    trouble: str | None = None
     over: bool = field(default=False, init=False)
 
     def __call__(self) -> bytes:
@@ -99,6 +104,17 @@ class _Look:
         if viewer_of(self.request, self.platform) != self.viewer:
             self.over = True
             return _event("out", {})
+        try:
+            found, trouble = self._news(), None
+        except OrchardError as error:  # the store or the engine: the next look may do better
+            found, trouble = b"", str(error)
+        if trouble not in (None, self.trouble):
+            logger.warning("what changes cannot be told: %s", trouble)
+            found = _event("trouble", {"message": trouble})
+        self.trouble = trouble
+        return found
+
+    def _news(self) -> bytes:
         found = self._orders()
         if self.order is not None and self.order in (self.seen or {}):
             with contextlib.suppress(OrderNotFoundError):  # the next look says that it has gone
