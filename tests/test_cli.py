@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -597,6 +598,23 @@ def test_who_watches_takes_up_what_comes_later(line):
     for name in (first, second):
         line("status", "completed", name)
     line("run", first, "--watch", code=2)
+
+
+def test_who_watches_outlasts_a_record_that_cannot_be_read(line, monkeypatch):
+    """It says so once, tries again, and works on when the record is right."""
+    monkeypatch.setattr("orchard.cli.work._LOOK", 0.2)
+    name = line("submit", ID, *WHERE, *WHEN).strip()
+    record = line.folder / "preard" / "CEDAR_TRACKING" / f"{name}.json"
+    right = record.read_bytes()
+    record.write_text("{")
+    mending = threading.Timer(1.5, record.write_bytes, [right])
+    mending.start()
+    try:
+        line("run", "--watch", "--timeout", 6, "--executor", "synchronous")
+    finally:
+        mending.join()
+    assert line.err.count(f"{name}.json is not JSON") == 1
+    assert f"{name}: 1 COMPLETED" in line.err
 
 
 def _until(process, name: str) -> str:

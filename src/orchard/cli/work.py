@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.errors import EngineError, StoreError
+from orchard.errors import DataError, EngineError, OrderError, StoreError
 
 from .common import INTERRUPTED, PARTLY, State
 
@@ -38,13 +38,12 @@ def work(state: State, tracker: Tracker, names: Sequence[str], timeout: float | 
 def keep_working(state: State, tracker: Tracker, timeout: float | None = None) -> int:
     """Work on all orders, also those that come later, until interrupted; return the exit code."""
     until = math.inf if timeout is None else time.monotonic() + timeout
-    left = _LOOK
+    left, trouble = _LOOK, ""
     try:
         while left > 0:
-            names = tracker.list_open()
-            if names:
-                for info in _keep(state, tracker, names, until - time.monotonic()).values():
-                    tell(state, info)
+            before, trouble = trouble, _keep(state, tracker, until - time.monotonic())
+            if trouble not in ("", before):
+                click.echo(f"{trouble}: trying again", err=True)
             left = min(_LOOK, until - time.monotonic())
             time.sleep(max(left, 0))
     except KeyboardInterrupt:
@@ -52,15 +51,19 @@ def keep_working(state: State, tracker: Tracker, timeout: float | None = None) -
     return 0
 
 
-def _keep(
-    state: State, tracker: Tracker, names: Sequence[str], timeout: float
-) -> dict[str, TrackingInfo]:
+def _keep(state: State, tracker: Tracker, timeout: float) -> str:
+    """Work on what is open now, and on what comes meanwhile; return what went wrong."""
     try:
-        return _run(state, tracker, names, None if math.isinf(timeout) else timeout, others=True)
-    except (EngineError, StoreError) as exc:
-        # Who stays through the night outlasts a service that is away.
-        click.echo(f"{exc}: trying again", err=True)
-        return {}
+        names = tracker.list_open()
+        if names:
+            left = None if math.isinf(timeout) else timeout
+            for info in _run(state, tracker, names, left, others=True).values():
+                tell(state, info)
+    except (DataError, EngineError, OrderError, StoreError) as exc:
+        # Who stays through the night outlasts a service that is away, and an order that somebody
+        # cleans, or whose record is being mended.
+        return str(exc)
+    return ""
 
 
 def _run(
