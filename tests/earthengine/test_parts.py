@@ -194,8 +194,8 @@ def test_parts_are_the_tiles_shards(width, height, generation):
     assert (whole.window, whole.dates) == (Window(0, 0, height, width), range(5))
 
 
-@settings(deadline=None, max_examples=20)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
+@settings(deadline=None, max_examples=12)
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 24))
 def test_what_is_too_large_is_cut_in_turns(width, height, dates):
     size, generation, seen = (width, height), 0, []
     while generation is not None:

@@ -92,7 +92,9 @@ def test_an_order_survives_whatever_is_killed(tmp_path, scratch):
             killed["run"] += victim.kill(rng.uniform(0, 0.5), rng)
         victim.end()
         if tracker.update(name).complete:
-            # All is done before all kills are spent: begin with the next order.
+            # All is done before all kills are spent: begin with the next order. Whoever waits also
+            # tidies up after the dead.
+            tracker.wait(name)
             check(world, tracker, name, scratch)
             tracker.clean(name, name)
             name, _ = tracker.submit(*world.order())

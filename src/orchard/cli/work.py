@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["keep_working", "tell", "work"]
 
-_LOOK = 10.0
+_LOOK = 5.0
 """Seconds between two looks for new orders."""
 
 
