@@ -168,9 +168,13 @@ def test_an_order_that_is_not_done_is_downloaded_but_not_cleaned(line):
     name = line("submit", ID, *WHERE, *WHEN).strip()
     line("download", name, "--clean", code=PARTLY)
     assert "Not cleaned" in line.err
+    assert "0 files of 0 tasks are in" in line.err
+    assert "there is no result of 1 (1 READY): 'orchard status print" in line.err
     assert line("status", "list").split() == [name]
     line("run")
     assert "1 COMPLETED" in line.err
+    line("download", name)
+    assert line.err.strip() == f"2 files of 1 tasks are in {name}"
     line("run")
     assert line.err.strip().endswith("has ended"), "nothing is left to do"
 
@@ -301,6 +305,14 @@ def test_quiet_gives_results_and_errors_alone(line):
     line("-q", "status", "print", "nothing", code=FAILED)
     assert line.err.startswith("Error: there is no order")
     line("-q", "-v", "status", "list", code=USAGE)
+
+
+def test_an_order_of_nothing_is_told_when_it_is_recorded(line):
+    name = line("submit", ID, *WHERE, "--start", "1999", "--end", "2000").strip()
+    assert "Nothing was found for this place, period and filters: 'orchard plan'" in line.err
+    line("clean", name)
+    line("submit", ID, *WHERE, *WHEN)
+    assert "Nothing was found" not in line.err
 
 
 def test_a_plan_without_scenes_says_what_there_is(line, scenes, user_collections):
@@ -437,7 +449,7 @@ def _first_week(name: str) -> bool:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("NO/SUCH", *WHERE, *WHEN), "unknown collection 'NO/SUCH'"),
+        (("NO/SUCH", *WHERE, *WHEN), "unknown collection 'NO/SUCH': 'orchard collections' lists"),
         ((ID, "-i", 9, 9, *WHEN), "9"),
         ((ID, *WHERE, "--start", "2022-06-08", "--end", "2022-06-01"), "not before its end"),
         ((ID, *WHERE, "--start", "June", "--end", "2022"), "period_start 'June' is not a date"),

@@ -422,7 +422,11 @@ def test_an_image_without_acquisitions_has_no_pictures(preard, tmp_path):
         ({"stretch": "minmax"}, errors.InputError, "not 'minmax'"),
         ({"date": "2023-05-05"}, errors.InputError, "the dates are: 2023-04-14, 2023-04-30"),
         ({"date": "May"}, errors.InputError, "YYYY-MM-DD"),
-        ({"bands": ("nir",)}, errors.CollectionError, "no band nir: it has red, green, blue"),
+        (
+            {"bands": ("nir",)},
+            errors.CollectionError,
+            "no band nir: it has red, green, blue, clear; say",
+        ),
     ],
 )
 def test_bad_requests_write_nothing(netcdf, tmp_path, options, error, match):

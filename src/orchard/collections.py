@@ -438,7 +438,8 @@ def get_collection(name: str, collections: Mapping[str, Collection] | None = Non
             f"unknown collection {name!r}: that is what catalogues call it; order by the id "
             f"{' or '.join(made_of_it)}"
         )
-    raise CollectionError(f"unknown collection {name!r}{close(name, known)}")
+    hint = close(name, known) or ": 'orchard collections' lists those that are known"
+    raise CollectionError(f"unknown collection {name!r}{hint}")
 
 
 @cache

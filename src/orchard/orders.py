@@ -192,9 +192,9 @@ def _check_span(step: timedelta, whole: timedelta, freq: str) -> None:
 def _unknown(freq: str, text: str) -> str:
     """Say that a frequency is unknown, with the new name of one that pandas has renamed."""
     near = re.search(r"(?:did you mean|use) '?([\w-]+)'?", text, re.IGNORECASE)
-    hint = f"did you mean {near[1]!r}? " if near else ""
+    hint = f"did you mean {near[1]!r}? Use" if near else "use"
     return (
-        f"period_freq {freq!r} is not a pandas offset: {hint}Use for example 'MS' (month starts), "
+        f"period_freq {freq!r} is not a pandas offset: {hint} for example 'MS' (month starts), "
         "'QS', 'YS', '5YS', 'SMS' (half months) or '16D'"
     )
 

@@ -108,7 +108,10 @@ class Tracker:
             When the tracker has none.
         """
         if self._engine is None:
-            raise InputError("this tracker has no engine: pass engine=orchard.open_engine(…)")
+            raise InputError(
+                "this tracker has no engine: say 'engine:' in the configuration, or pass "
+                "engine=orchard.open_engine(…)"
+            )
         return self._engine
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -182,8 +183,10 @@ def test_an_image_without_metadata_is_named(folder):
 def test_sources_that_are_none_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         convert(tmp_path / "nothing")
-    with pytest.raises(InputError, match="holds no image metadata"):
-        convert(tmp_path)
+    says = f"^{re.escape(str(tmp_path))}: holds no image metadata"
+    for source in (tmp_path, [tmp_path], iter([tmp_path])):
+        with pytest.raises(InputError, match=says):
+            convert(source)
     (tmp_path / "a.tif").touch()
     with pytest.raises(InputError, match="is not image metadata"):
         convert(tmp_path / "a.tif")

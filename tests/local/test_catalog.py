@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from datetime import UTC, datetime
 
 import pytest
@@ -199,6 +200,17 @@ def test_what_is_not_there_is_named(tmp_path):
         open_catalog(tmp_path / "nowhere.json")
     with serve() as stac, pytest.raises(CatalogError, match=r"nothing\.json"):
         open_catalog(f"{stac.url}/nothing.json")
+
+
+def test_a_service_that_is_not_there_is_told_in_a_few_words():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # not listening: connections are refused
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/stac"
+        with pytest.raises(CatalogError) as caught:
+            open_catalog(url)
+    assert str(caught.value) == (
+        f"{url} cannot be read: Connection refused: is the address right, and the network there?"
+    )
 
 
 @pytest.mark.parametrize(

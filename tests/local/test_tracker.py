@@ -252,7 +252,7 @@ class TestRecords:
     def test_a_tracker_without_an_engine_reads(self, world, name, tmp_path):
         other = orchard.Tracker(world.grid, orchard.open_store(world.folder / "store"))
         assert other.read(name).states == {"READY": 4}
-        with pytest.raises(InputError, match="no engine"):
+        with pytest.raises(InputError, match="no engine: say 'engine:' in the configuration"):
             other.update(name)
 
 

@@ -121,7 +121,7 @@ def test_a_port_that_is_taken():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(EngineError, match=f"127.0.0.1:{port} cannot be served"):
+        with pytest.raises(EngineError, match=rf"127.0.0.1:{port} cannot be served: .*\(--port\)"):
             listen("127.0.0.1", port)
 
 

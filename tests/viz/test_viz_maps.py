@@ -337,7 +337,9 @@ def test_the_page_goes_to_a_file_or_into_a_folder(tmp_path, target):
     viz.map_images((), collection(feature("u", (0, 0, 1, 1))), save_html=tmp_path / target)
     path = tmp_path / target
     path = path if path.suffix else path / "final_map.html"
-    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "<title>Map · Orchard</title>" in text
     assert [p.name for p in path.parent.iterdir() if p.is_file()] == [path.name]
 
 

@@ -16,7 +16,7 @@ from orchard.errors import InputError, MetadataError, NotFoundError, ShardError
 from orchard.preard import ImageMetadata, parse_shard_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchard.stores import Store
 
@@ -70,8 +70,8 @@ def find_images(
     InputError
         When there is no such path, or nothing in it.
     """
-    sources: Iterable[str | os.PathLike[str]] = (
-        [source] if isinstance(source, str | os.PathLike) else source
+    sources: Sequence[str | os.PathLike[str]] = (
+        [source] if isinstance(source, str | os.PathLike) else list(source)
     )
     documents: dict[Path, None] = {}
     failures: dict[str, Exception] = {}
@@ -95,7 +95,11 @@ def find_images(
         files = listings[path.parent].get(metadata.name, {})
         images.append(FoundImage(metadata=metadata, files=files))
     if not images and not failures:
-        raise InputError(f"{source}: holds no image metadata (NAME.json beside NAME.tif)")
+        where = ", ".join(map(str, sources))
+        raise InputError(
+            f"{where}: holds no image metadata (NAME.json beside NAME.tif): give the folder that "
+            "'orchard download' made"
+        )
     return images, failures
 
 

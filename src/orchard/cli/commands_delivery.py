@@ -47,7 +47,8 @@ def download(
     folder = dest / info.name
     with state.progress("Downloading", len(info.orders)) as callback:
         files = tracker.download(info, folder, overwrite=overwrite, callback=callback)
-    state.say(f"{sum(map(len, files.values()))} files of {len(files)} tasks are in {folder}")
+    here = [task for task in files.values() if task]
+    state.say(f"{sum(map(len, here))} files of {len(here)} tasks are in {folder}{_missing(info)}")
     click.echo(folder)
     if clean_ and not info.complete:
         click.echo(
@@ -59,6 +60,20 @@ def download(
     if clean_:
         _clean(state, tracker, info, keep_tracking=False)
     return 0
+
+
+def _missing(info: TrackingInfo) -> str:
+    """Say of how many tasks there is no result, and where to read why."""
+    left = {
+        name: n for name, n in sorted(info.states.items()) if name not in ("COMPLETED", "EMPTY")
+    }
+    if not left:
+        return ""
+    states = ", ".join(f"{n} {name}" for name, n in left.items())
+    return (
+        f"; there is no result of {sum(left.values())} ({states}): "
+        f"'orchard status print {info.name}' tells more"
+    )
 
 
 @click.command("clean", epilog=example("orchard clean NAME --dry-run", "orchard clean NAME"))

@@ -153,6 +153,11 @@ def submit(
         error_if_empty=error_if_empty,
     )
     state.say(f"Recorded in {tracker.store.url} as {key}")
+    if set(tracker.read(name).states) == {"EMPTY"}:
+        state.say(
+            "Nothing was found for this place, period and filters: 'orchard plan' with the same "
+            f"words says what there is, 'orchard clean {name}' deletes the order"
+        )
     click.echo(name)
     return work(state, tracker, [name]) if wait else 0
 

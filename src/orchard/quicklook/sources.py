@@ -272,7 +272,10 @@ def _described(metadata: ImageMetadata) -> Collection | None:
 def _check_bands(bands: Sequence[str], known: Sequence[str], name: str) -> None:
     missing = [band for band in bands if band not in known]
     if missing:
-        raise CollectionError(f"{name} has no band {', '.join(missing)}: it has {', '.join(known)}")
+        raise CollectionError(
+            f"{name} has no band {', '.join(missing)}: it has {', '.join(known)}; say with 'bands' "
+            "which one, or which three, to draw"
+        )
 
 
 def _has_data(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from typing import TYPE_CHECKING
@@ -60,7 +61,10 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if opened is not None:
             opened.close()
-        raise EngineError(f"{host}:{port} cannot be served: {error.strerror or error}") from error
+        taken = "; choose another port (--port)" if error.errno == errno.EADDRINUSE else ""
+        raise EngineError(
+            f"{host}:{port} cannot be served: {error.strerror or error}{taken}"
+        ) from error
     return opened
 
 

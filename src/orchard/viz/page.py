@@ -62,6 +62,7 @@ class OfflineMap(folium.Map):
     def __init__(self, *, basemap: bool = True, **kwargs: Any) -> None:
         super().__init__(tiles=None, **kwargs)
         self._name = "Map"
+        folium.Figure(title="Map · Orchard").add_child(self)  # the browser's tab would be empty
         self.default_js, self.default_css = _assets()
         if basemap:
             folium.TileLayer(

@@ -7,6 +7,7 @@ their footprints.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -226,7 +227,7 @@ class _ApiCatalog:
             documents = list(search.items_as_dicts())
         except (APIError, RequestException, NotImplementedError) as error:
             raise CatalogError(
-                f"the search for {collection!r} at {self.href} failed: {error}"
+                f"the search for {collection!r} at {self.href} failed: {_reason(error)}"
             ) from error
         return Items(_item(document, _self_href(document) or self.href) for document in documents)
 
@@ -303,6 +304,13 @@ def _absolute(href: str, base: str) -> str:
     return str(make_absolute_href(href, base, start_is_dir=False))
 
 
+def _reason(error: Exception) -> str:
+    """Say why a request failed; of a connection that was not had, what the system said alone."""
+    text = str(error)
+    system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
+    return f"{system[1]}: is the address right, and the network there?" if system else text
+
+
 def _read_json(href: str) -> dict[str, Any]:
     """Read a JSON object from a file or a URL."""
     try:
@@ -313,9 +321,11 @@ def _read_json(href: str) -> dict[str, Any]:
         else:
             text = Path(href.removeprefix("file://")).read_bytes()
     except FileNotFoundError:
-        raise CatalogError(f"there is no STAC document at {href}") from None
+        raise CatalogError(
+            f"there is no STAC document at {href}: is the address of the catalogue right?"
+        ) from None
     except Exception as error:  # the HTTP client raises what requests, urllib3 and pystac do
-        raise CatalogError(f"{href} cannot be read: {error}") from error
+        raise CatalogError(f"{href} cannot be read: {_reason(error)}") from error
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
