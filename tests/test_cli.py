@@ -523,6 +523,7 @@ def test_a_scene_that_cannot_be_read_fails_its_task_alone(line, scenes, user_col
     assert scene.name in line.err
     assert "1 FAILED" in line.err
     assert "COMPLETED" in line.err
+    assert f"orchard retry {name} --all-failed" in line.err
     assert "Failed: " in line("status", "print", name, "--failed") or scene.name in line.out
     info = json.loads(line("status", "print", name, "--json"))
     failed = [o["name"] for o in info["orders"] if o["status"]["state"] == "FAILED"]

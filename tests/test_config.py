@@ -155,7 +155,11 @@ def test_what_is_wrong_in_a_file_is_named_with_its_line_and_key(written, text, e
             BASE.replace("catalog.json", "no/catalog.json"),
             "FILE, line 5: there is no STAC catalogue at ",
         ),
-        (BASE + "  wrkers: 3\n", "FILE, line 6: engine 'local': got an unexpected keyword"),
+        (
+            BASE + "  wrkers: 3\n",
+            "FILE, line 6: engine 'local' has no option 'wrkers': did you mean workers?",
+        ),
+        (BASE + "  zzz: 3\n", "FILE, line 6: engine 'local' has no option 'zzz': it has catalog, "),
         (BASE + "  executor: thread\n", "FILE, line 6: unknown executor 'thread'"),
         (BASE + "  resampling: best\n", "FILE, line 6: unknown resampling 'best'"),
         (BASE + "collections: {A/B: {bnds: 1}}\n", "FILE, line 6: "),

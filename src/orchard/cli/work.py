@@ -92,4 +92,6 @@ def tell(state: State, info: TrackingInfo) -> int:
     for cause, tasks in info.failures().items():
         more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
         click.echo(f"Failed: {tasks[0]}{more}: {cause}", err=True)
+    if {"FAILED", "LOST"} & info.states.keys():
+        state.say(f"To try these again: orchard retry {info.name} --all-failed, then orchard run")
     return 0 if info.complete else PARTLY

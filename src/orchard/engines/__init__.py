@@ -312,8 +312,16 @@ def open_engine(name: str, **options: Any) -> Engine:
 def _opened(kind: Callable[..., Engine], name: str, options: Mapping[str, Any]) -> Engine:
     import inspect
 
+    signature = inspect.signature(kind)
+    for option in options:
+        if option not in signature.parameters:
+            from orchard.registry import close
+
+            near = close(option, signature.parameters)
+            known = f": it has {', '.join(signature.parameters)}"
+            raise InputError(f"engine {name!r} has no option {option!r}{near or known}")
     try:
-        inspect.signature(kind).bind(**options)
+        signature.bind(**options)
     except TypeError as error:
         raise InputError(f"engine {name!r}: {error}") from None
     return kind(**options)

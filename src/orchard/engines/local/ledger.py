@@ -85,7 +85,10 @@ class Ledger:
                         db.execute(statement)
                     db.execute(f"PRAGMA user_version = {VERSION}")
         except (OSError, sqlite3.Error) as error:
-            raise EngineError(f"the ledger {path} cannot be opened: {error}") from error
+            raise EngineError(
+                f"the ledger {path} (it is kept beside the store) cannot be opened: {error}: is "
+                "the folder one that you may write to?"
+            ) from error
         if version > VERSION:
             raise EngineError(f"the ledger {path} was made by a newer Orchard: upgrade this one")
 
