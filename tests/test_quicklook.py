@@ -469,6 +469,35 @@ def test_bad_shards_are_named(preard, tmp_path):
         quicklook(preard.with_name("LC08-2023-0000000000-0000000000.tif"), tmp_path)
 
 
+def test_shards_that_were_left_out_as_empty_are_transparent(preard, tmp_path):
+    """Earth Engine leaves them out when asked to; also one of an image that is cut by dates."""
+    whole = [pixels(path) for path in quicklook(preard, tmp_path / "whole", bands=RGB)]
+    document = json.loads(preard.read_text())
+    document["store"]["export_image_kwds"] = {"skipEmptyTiles": True}
+    document["image"]["dates_per_file"] = 1
+    preard.write_text(json.dumps(document))
+    layers = np.zeros((12, HEIGHT, WIDTH), np.uint16)
+    for shard in preard.parent.glob("*.tif"):
+        row, col = (int(part) for part in shard.stem.split("-")[-2:])
+        with rasterio.open(shard) as file:
+            layers[:, row : row + file.height, col : col + file.width] = file.read()
+        shard.unlink()
+    place = {"crs": "EPSG:32615", "transform": rasterio.Affine(30, 0, 0, 0, -30, 0)}
+    shape = {"count": 4, "height": HEIGHT, "width": WIDTH, "dtype": "uint16"}
+    for day in (0, 2):
+        path = preard.with_name(f"LC08-2023-T{day:010d}.tif")
+        with rasterio.open(path, "w", driver="GTiff", **shape, **place) as file:
+            file.write(layers[4 * day : 4 * day + 4])
+    drawn = [pixels(path) for path in quicklook(preard, tmp_path / "part", bands=RGB)]
+    assert (drawn[1][..., 3] == 0).all()
+    for day in (0, 2):
+        np.testing.assert_array_equal(drawn[day][..., 3], whole[day][..., 3])
+    for path in preard.parent.glob("*.tif"):
+        path.unlink()
+    with pytest.raises(errors.ShardError, match="no file of LC08-2023 is there"):
+        quicklook(preard, tmp_path / "none", bands=RGB)
+
+
 def test_writing_is_whole_or_not_at_all(netcdf, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.StoreError, match="cannot write the picture"):

@@ -202,6 +202,19 @@ def test_a_missing_shard_is_named_when_the_record_knows_no_files(store, tmp_path
     assert "ORDER_0-0000000000-0000000032.tif" in str(caught.value)
 
 
+def test_shards_that_were_left_out_as_empty_are_not_missed(store, tmp_path):
+    """As Earth Engine does when asked to; the record knows no files, as those of CEDAR."""
+    info, contents = make_order(store, tasks=1, shards=4, recorded=False)
+    left_out = "ORDER_0-0000000000-0000000032.tif"
+    store.delete(f"P/{left_out}")
+    document = json.loads(store.get("P/ORDER_0.json")[0])
+    document["store"]["export_image_kwds"]["skipEmptyTiles"] = True
+    store.put("P/ORDER_0.json", json.dumps(document).encode())
+    delivery.download(info, store, tmp_path / "d")
+    del contents[left_out]
+    assert {path.name for path in (tmp_path / "d").rglob("*.tif")} == contents.keys()
+
+
 def test_a_full_disk_stops_cleanly_and_room_lets_it_go_on(store, tmp_path):
     info, contents = make_order(store, tasks=4, shards=1)
 

@@ -349,7 +349,7 @@ def _check_cover(metadata: ImageMetadata, shards: Sequence[Shard]) -> None:
         if seen[cells].any():
             raise ShardError(f"{shard.path}: overlaps another shard of {metadata.document}")
         seen[cells] += 1
-    if seen.all() or _may_be_sparse(metadata):
+    if seen.all() or metadata.may_be_sparse:
         return
     have = {shard.path.name for shard in shards}
     names = [name for name in metadata.expected_files if name not in have]
@@ -364,10 +364,3 @@ def _ends(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
         (window.row_off, window.row_off + window.height),
         (window.col_off, window.col_off + window.width),
     )
-
-
-def _may_be_sparse(metadata: ImageMetadata) -> bool:
-    """Earth Engine leaves out files without data when asked to."""
-    keywords = (metadata.raw.get("store") or {}).get("export_image_kwds") or {}
-    options = keywords.get("formatOptions") or {}
-    return bool(keywords.get("skipEmptyTiles") or options.get("skipEmptyFiles"))

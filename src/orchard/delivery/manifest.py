@@ -153,10 +153,8 @@ def read_metadata(task: TaskFiles, documents: Reads) -> ImageMetadata:
 
 def _expected(metadata: ImageMetadata) -> list[str] | None:
     """Return the names of all shards; None when they cannot be known beforehand."""
-    export = (metadata.raw.get("store") or {}).get("export_image_kwds") or {}
-    # Without fileDimensions Earth Engine cuts large images as it likes; with skipEmptyFiles it
-    # leaves out what holds nothing.
-    if metadata.file_dimensions is None or export.get("skipEmptyFiles"):
+    # Without fileDimensions Earth Engine cuts large images as it likes.
+    if metadata.file_dimensions is None or metadata.may_be_sparse:
         return None
     return list(metadata.expected_files)
 

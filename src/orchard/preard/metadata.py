@@ -139,6 +139,14 @@ class ImageMetadata:
         return next((g for g in groups if g.start == first and len(groups) > 1), range(0))
 
     @property
+    def may_be_sparse(self) -> bool:
+        """Whether files without data may have been left out, as Earth Engine does when asked to."""
+        keywords = (self.raw.get("store") or {}).get("export_image_kwds") or {}
+        options = keywords.get("formatOptions") or {}
+        names = ("skipEmptyTiles", "skipEmptyFiles")
+        return any(bool(given.get(name)) for given in (keywords, options) for name in names)
+
+    @property
     def count(self) -> int:
         """Bands of the image, over all its files: bands x acquisitions."""
         return len(self.bands) * len(self.acquisitions)

@@ -164,8 +164,11 @@ def _open_preard(path: Path, bands: Sequence[str]) -> Iterator[PreardStack]:
     with ExitStack() as files:
         shards = []
         for name, window in metadata.expected_files.items():
+            path = document.with_name(name)
+            if metadata.may_be_sparse and not path.exists():
+                continue
             try:
-                shard = files.enter_context(rasterio.open(document.with_name(name)))
+                shard = files.enter_context(rasterio.open(path))
             except RasterioError as error:
                 raise ShardError(f"shard {name} cannot be read: {error}") from error
             dates = metadata.dates_of(name)
@@ -176,6 +179,8 @@ def _open_preard(path: Path, bands: Sequence[str]) -> Iterator[PreardStack]:
                     f"pixels, not {expected[0]} of {expected[1]} x {expected[2]}"
                 )
             shards.append((shard, window.row_off, window.col_off, dates))
+        if metadata.acquisitions and not shards:
+            raise ShardError(f"no file of {metadata.name} is there: download it again")
         yield PreardStack(metadata, shards, bands)
 
 
@@ -204,9 +209,8 @@ class PreardStack:
 
     def windows(self) -> Iterator[Rect]:
         """Windows of whole blocks, shard by shard."""
-        for shard, top, left, dates in self._shards:
-            if dates.start:
-                continue  # the files of all dates are cut alike
+        # The files of all dates are cut alike.
+        for (top, left), shard in {(one[1], one[2]): one[0] for one in self._shards}.items():
             rows, cols = shard.block_shapes[0]
             step = (_at_least(rows), _at_least(cols))
             yield from tiling(top, left, top + shard.height, left + shard.width, step)
@@ -219,7 +223,7 @@ class PreardStack:
             if one[1] <= window.top < one[1] + one[0].height
             and one[2] <= window.left < one[2] + one[0].width
         ]
-        files = [next(one for one in here if number in one[3]) for number in numbers]
+        files = [next((one for one in here if number in one[3]), None) for number in numbers]
         runs = groupby(zip(numbers, files, strict=True), key=lambda pair: id(pair[1]))
         together = [list(run) for _, run in runs]
         raw = np.concatenate(
@@ -233,14 +237,17 @@ class PreardStack:
         return Part(np.stack(values, axis=1), np.asarray(seen.all(axis=1)), clear)
 
     def _read_file(
-        self, file: tuple[Any, int, int, range], window: Rect, numbers: Sequence[int]
+        self, file: tuple[Any, int, int, range] | None, window: Rect, numbers: Sequence[int]
     ) -> NDArray[Any]:
-        """Read some acquisitions of one file: ``(date, band, y, x)``."""
+        """Read some acquisitions of one file: ``(date, band, y, x)``; None: it was left out."""
         from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
-        shard, top, left, dates = file
         height, width = window.bottom - window.top, window.right - window.left
+        if file is None:
+            shape = (len(numbers), len(self._indices), height, width)
+            return np.full(shape, self._nodata or 0, self._shards[0][0].dtypes[0])
+        shard, top, left, dates = file
         indices = [
             (number - dates.start) * self._count + index
             for number in numbers
