@@ -151,6 +151,10 @@ class TestFailures:
             (AccessError("denied"), Kind.FINAL),
             (InputError("no such projection"), Kind.FINAL),
             (KeyError("x"), Kind.FINAL),
+            (
+                RuntimeError("cannot schedule new futures after interpreter shutdown"),
+                Kind.TRANSIENT,
+            ),
         ],
     )
     def test_their_kinds(self, error, kind):

@@ -69,6 +69,9 @@ _NETWORK = re.compile(
     re.IGNORECASE,
 )
 
+# What Python's thread pools say while the process ends, which is no fault of a task's.
+_ENDING = "cannot schedule new futures after"
+
 
 def classify(error: BaseException) -> Failure:
     """Tell what kind of failure an error is.
@@ -91,6 +94,8 @@ def classify(error: BaseException) -> Failure:
         return Failure(kind=Kind.FINAL if final else Kind.TRANSIENT, cause=text)
     if isinstance(error, ConnectionError | TimeoutError):
         return Failure(kind=Kind.TRANSIENT, cause=f"{type(error).__name__}: {text}")
+    if isinstance(error, RuntimeError) and _ENDING in text:
+        return Failure(kind=Kind.TRANSIENT, cause=f"the process that worked on it ended: {text}")
     if isinstance(error, InputError):
         return Failure(kind=Kind.FINAL, cause=text)
     return Failure(kind=Kind.FINAL, cause=f"{type(error).__name__}: {text}")
