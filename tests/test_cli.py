@@ -635,3 +635,15 @@ def _until(process, name: str) -> str:
         if row.startswith(f"{name}: ") and " COMPLETED" in row:
             return row
     raise AssertionError(f"it ended without {name}")
+
+
+def test_an_order_gets_the_name_that_it_is_given(line):
+    first = line("submit", ID, *WHERE, *WHEN).strip()
+    line("submit", ID, "-i", "1", "2", *WHEN, code=FAILED)
+    assert "--name" in line.err
+    assert line("plan", ID, "-i", "1", "2", *WHEN, "--name", "SOUTH").startswith("Order SOUTH\n")
+    name = line("submit", ID, "-i", "1", "2", *WHEN, "--name", "SOUTH_{date_start}").strip()
+    assert name == "SOUTH_2022-06-01"
+    assert line("status", "list").split() == sorted([first, name])
+    line("cancel", name)
+    assert f"{name}: 1 CANCELLED" in line.err

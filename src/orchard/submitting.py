@@ -103,8 +103,9 @@ class Submitter:
             pass
         else:
             raise OrderExistsError(
-                f"there is already another order named {order.name!r}: clean it first, or make "
-                "tracking_template tell them apart (add {now}, {collections} or {tiles})"
+                f"there is already another order named {order.name!r}: give this one a name "
+                "(submit --name NAME), or make tracking_template tell them apart (add {now}, "
+                "{collections} or {tiles})"
             )
         left = []
         for image, owner, key in self._owners(order):

@@ -36,7 +36,7 @@ __all__ = ["COMMANDS"]
 @click.pass_obj
 def plan(state: State, wanted: OrderOptions, as_json: bool) -> None:
     """Tell what an order would make: tasks, scenes, pixels, bytes. Writes nothing."""
-    tracker = state.config().get_tracker()
+    tracker = _tracker(state, None, wanted.name)
     order = tracker.plan(**wanted.arguments(tracker.tile_grid))
     if as_json:
         click.echo(json.dumps(_plan_json(order), indent=2))
@@ -146,7 +146,7 @@ def submit(
 
     Submitting the same order again goes on where it was left.
     """
-    tracker = _tracker(state, executor)
+    tracker = _tracker(state, executor, wanted.name)
     name, key = tracker.submit(
         **wanted.arguments(tracker.tile_grid),
         save_empty_metadata=not skip_empty_metadata,
@@ -196,8 +196,9 @@ def run(
     return work(state, tracker, wanted, timeout)
 
 
-def _tracker(state: State, executor: Executor | None) -> Tracker:
-    return state.config().get_tracker(**({"executor": str(executor)} if executor else {}))
+def _tracker(state: State, executor: Executor | None, name: str | None = None) -> Tracker:
+    options = {"executor": str(executor)} if executor else {}
+    return state.config().get_tracker(tracking_template=name, **options)
 
 
 COMMANDS = (plan, submit, run)

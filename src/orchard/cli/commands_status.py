@@ -126,6 +126,14 @@ def status_cancel(state: State, name: str) -> None:
     tell(state, state.config().get_tracker().cancel(name))
 
 
+@click.command("cancel", epilog=example("orchard cancel NAME"))
+@name_argument
+@click.pass_obj
+def cancel(state: State, name: str) -> None:
+    """Cancel what has not ended: the same as 'orchard status cancel'."""
+    tell(state, state.config().get_tracker().cancel(name))
+
+
 @click.command("retry", epilog=example("orchard retry NAME --all-failed && orchard run NAME"))
 @name_argument
 @click.option("--task", "tasks", multiple=True, help="Name or id of a task; repeatable.")
@@ -138,4 +146,4 @@ def retry(state: State, name: str, tasks: tuple[str, ...], all_failed: bool) -> 
     tell(state, state.config().get_tracker().retry(name, tasks or None))
 
 
-COMMANDS = (status, retry)
+COMMANDS = (status, cancel, retry)

@@ -31,6 +31,8 @@ class OrderOptions:
         A GeoJSON file.
     start, end : str or datetime
     freq : str or None
+    name : str or None
+        Of the order, or a template of it.
     """
 
     collections: tuple[str, ...]
@@ -41,6 +43,7 @@ class OrderOptions:
     start: str | datetime
     end: str | datetime
     freq: str | None
+    name: str | None
 
     def __post_init__(self) -> None:
         """Refuse a place that is said in two ways, in half of one, or not at all."""
@@ -122,6 +125,11 @@ _OPTIONS = (
         help="Split the period: a pandas offset, as MS, SMS (1st and 15th), QS, YS, 16D.",
     ),
     click.option(
+        "--name",
+        metavar="NAME",
+        help="Of the order, as IOWA_{date_start}; by default tracking_template.",
+    ),
+    click.option(
         "--date_format",
         "--date-format",
         metavar="FORMAT",
@@ -143,7 +151,18 @@ def order_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-_NAMES = ("collections", "index", "rows", "cols", "aoi", "start", "end", "freq", "date_format")
+_NAMES = (
+    "collections",
+    "index",
+    "rows",
+    "cols",
+    "aoi",
+    "start",
+    "end",
+    "freq",
+    "name",
+    "date_format",
+)
 
 
 def _wanted(options: Mapping[str, Any]) -> OrderOptions:

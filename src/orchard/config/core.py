@@ -158,16 +158,27 @@ class Config:
         with nullcontext() if changes else self._at("engine"):
             return open_engine(part.name, **{**options, **changes})
 
-    def get_tracker(self, **engine: Any) -> Tracker:
-        """Return the tracker that the file describes, with some options of its engine changed."""
+    def get_tracker(self, *, tracking_template: str | None = None, **engine: Any) -> Tracker:
+        """Return the tracker that the file describes.
+
+        Parameters
+        ----------
+        tracking_template : str, optional
+            Instead of the file's.
+        **engine
+            Options of the engine, instead of the file's.
+        """
         from orchard.tracker import Tracker
 
         part = self._file.tracker
         self._check_filters(part)
+        options = {key: getattr(part, key) for key in TrackerPart.model_fields}
+        if tracking_template is not None:
+            options["tracking_template"] = tracking_template
         return Tracker(
             self.tile_grid,
             self.store,
-            **{key: getattr(part, key) for key in TrackerPart.model_fields},
+            **options,
             engine=self.get_engine(**engine),
             collections=self.collections,
         )

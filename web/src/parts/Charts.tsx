@@ -34,6 +34,9 @@ interface Month {
   counts: number[];
 }
 
+/** Room for the name of a month, in pixels. */
+const LABEL = 84;
+
 /** Acquisitions per month of what passes the filters. */
 export function Monthly({ view }: { view: View }) {
   const { order } = view;
@@ -66,7 +69,9 @@ export function Monthly({ view }: { view: View }) {
           width={width}
           ticks={Math.min(4, top)}
           format={count}
-          marks={months.length > 3 ? undefined : months.map(({ start, end }) => [(start + end) / 2, monthText(start)])}
+          marks={months
+            .filter((_, index) => index % Math.ceil((months.length * LABEL) / width) === 0)
+            .map(({ start, end }) => [(start + end) / 2, monthText(start)])}
         />
         {months.map(({ start, end, counts }, index) => {
           let base = 0;

@@ -18,6 +18,7 @@ export function TaskTable({ view, onOpen }: { view: View; onOpen?: (task: number
   const pages = Math.max(1, Math.ceil(found.length / PAGE));
   const page = Math.min(at.value, pages - 1);
   const shown = found.slice(page * PAGE, (page + 1) * PAGE);
+  const dated = shown.some((task) => order.isKnown(task));
   return (
     <>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table of tasks">
@@ -27,7 +28,7 @@ export function TaskTable({ view, onOpen }: { view: View; onOpen?: (task: number
             <tr>
               <th scope="col">Task</th>
               <th scope="col">State</th>
-              <th scope="col">Dates</th>
+              {dated && <th scope="col">Dates</th>}
               <th scope="col">Runtime</th>
               <th scope="col">Size</th>
               <th scope="col">Cause</th>
@@ -53,7 +54,9 @@ export function TaskTable({ view, onOpen }: { view: View; onOpen?: (task: number
                   <td>
                     <Swatch code={order.letter(task)} /> {order.stateName(task)}
                   </td>
-                  <td class="number">{order.isKnown(task) ? count(order.acquisitions(task).length) : ""}</td>
+                  {dated && (
+                    <td class="number">{order.isKnown(task) ? count(order.acquisitions(task).length) : ""}</td>
+                  )}
                   <td class="number">{runtime === null ? "" : span(runtime)}</td>
                   <td class="number">{order.bytes[task] ? bytes(order.bytes[task]!) : ""}</td>
                   <td>{order.causes.get(task) ?? ""}</td>
