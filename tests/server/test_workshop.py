@@ -420,11 +420,11 @@ def test_a_remote_store(tiles, archive, tmp_path, monkeypatch, working):
 
 
 def test_waiting_threads_are_woken(platform):
-    seen = threading.Event()
+    seen, woken = threading.Event(), []
 
     def wait():
         with platform.changed:
-            platform.changed.wait(30)
+            woken.append(platform.changed.wait(10))
         seen.set()
 
     thread = threading.Thread(target=wait, daemon=True)
@@ -432,3 +432,4 @@ def test_waiting_threads_are_woken(platform):
     while not seen.wait(0.01):
         platform.tell()
     thread.join()
+    assert woken == [True], "it has not just waited long enough"
