@@ -130,7 +130,7 @@ def status_cancel(state: State, name: str) -> None:
 @name_argument
 @click.pass_obj
 def cancel(state: State, name: str) -> None:
-    """Cancel what has not ended: the same as 'orchard status cancel'."""
+    """Cancel what has not ended, as 'status cancel' does."""
     tell(state, state.config().get_tracker().cancel(name))
 
 
