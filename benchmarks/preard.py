@@ -9,10 +9,10 @@ Scenes are made on the spot (fixed seed) and kept in --scenes: Landsat-like, two
 the Albers grid of CONUS. Every run is a process of its own, warmed up by its imports alone; the
 ways take turns, and medians and ratios of one invocation are printed.
 
-The limit is what nobody can go below: every source block that contributes is decoded once (which
-they are is taken from the run of Orchard, and so are the blocks it writes), the image's blocks are
-encoded once, in as many threads, and nothing else is done. `limit-gdal` does the same through GDAL:
-windows of the contributing blocks read by rasterio, the image written by rasterio.
+The limit is what nobody can go below: every source block that contributes is read and decoded once
+(which they are is taken from the run of Orchard, and so are the blocks it writes), the blocks of the
+image are encoded and written once, in as many threads, and nothing else is done. `limit-gdal` does
+the same through GDAL: windows of the contributing blocks read by rasterio, the image written by it.
 """
 
 from __future__ import annotations
@@ -269,9 +269,22 @@ def run_limit(case: dict[str, Any], out: Path, workers: int) -> Any:
     from orchard.engines.local.pixels import codecs
 
     read, written = contributing(case)
+    # Blocks come file by file, and are read so.
+    visits: list[tuple[Any, int, list[Any]]] = []
+    for file, block, _, band in read:
+        if not visits or visits[-1][0] is not file:
+            visits.append((file, band, []))
+        visits[-1][2].append(block)
+    del read
+
+    def decode(visit: Any) -> None:
+        file, band, blocks = visit
+        for block, data in zip(blocks, file.fetch(blocks, band), strict=True):
+            file.decode(block, data, band)
+
     yield
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(lambda r: r[0].decode(r[1], r[2], r[3]) and None, read):
+        for _ in pool.map(decode, visits):
             pass
         with out.open("wb") as file:
             for data in pool.map(lambda w: codecs.encode(*w), written):
