@@ -10,9 +10,10 @@ the Albers grid of CONUS. Every run is a process of its own, warmed up by its im
 ways take turns, and medians and ratios of one invocation are printed.
 
 The limit is what nobody can go below: every source block that contributes is read and decoded once
-(which they are is taken from the run of Orchard, and so are the blocks it writes), the blocks of the
-image are encoded and written once, in as many threads, and nothing else is done. `limit-gdal` does
-the same through GDAL: windows of the contributing blocks read by rasterio, the image written by it.
+(which they are is taken from the run of Orchard, and so are the blocks it writes), the blocks of
+the image are encoded and written once, in as many threads, and nothing else is done. `limit-gdal`
+does the same through GDAL: windows of the contributing blocks are read by rasterio, and it writes
+the image.
 """
 
 from __future__ import annotations
