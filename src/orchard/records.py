@@ -319,10 +319,10 @@ def is_news(old: Mapping[str, Any], new: TaskStatus) -> bool:
         return age >= 0 and replace(new, output_url=()) != known
     if can_become(before, after):
         return True
-    # Retried, and on its way since we last looked.
+    # Retried, and on its way (or found to be empty) since we last looked.
     return (
         before in FAILED_STATES
-        and after not in (State.UNSUBMITTED, State.EMPTY)
+        and after is not State.UNSUBMITTED
         and new.attempt >= int(old.get("attempt") or 0)
         and age >= 0
     )

@@ -168,32 +168,34 @@ class Submitter:
         -------
         dict of int to TaskStatus
         """
-        document = self._documents(record.info, order)
-        self._put_metadata(record.info, order, document, positions)
-        statuses: dict[int, TaskStatus] = {}
+        info, statuses = record.info, {}
         ready: list[int] = []
         for position in sorted(positions):
-            entry = record.info.orders[position]
+            entry = info.orders[position]
             if entry["status"]["state"] == State.EMPTY:
                 continue
             if order.plans[position].acquisitions:
                 ready.append(position)
             else:  # the catalogue has changed since the order was recorded
                 status = TaskStatus.from_dict(entry["status"])
-                statuses[position] = status.moved(State.EMPTY)
-        submitted = parse_time(record.info["submission"]["submitted"])
+                statuses[position] = status.moved(State.EMPTY, error_message=None)
+        if statuses:
+            info = info.with_statuses(statuses)
+        document = self._documents(info, order)
+        self._put_metadata(info, order, document, positions)
+        submitted = parse_time(info["submission"]["submitted"])
         for first in range(0, len(ready), _BATCH):
             some = ready[first : first + _BATCH]
             tasks = [
                 Task(
                     key=order.keys[position],
-                    order=record.info.name,
+                    order=info.name,
                     plan=order.plans[position],
                     collection=order.collections[order.plans[position].request.collection],
                     export=self.export,
                     document=document(position),
                     submitted=int(submitted.timestamp() * 1000),
-                    priority=int(record.info["tracking"].get("priority") or 0),
+                    priority=int(info["tracking"].get("priority") or 0),
                 )
                 for position in some
             ]

@@ -458,7 +458,8 @@ class Tracker:
     def retry(self, name: str, tasks: Iterable[str] | None = None) -> TrackingInfo:
         """Start anew what ended without a result: FAILED, CANCELLED and LOST tasks.
 
-        Those that the engine has forgotten are planned again, as they were.
+        Those that the engine has forgotten are planned again, as they were; where the catalogue
+        has no scenes for them any more, they become EMPTY.
 
         Parameters
         ----------

@@ -74,10 +74,11 @@ def can_become(state: State, other: State, *, retry: bool = False) -> bool:
     ----------
     state, other : State
     retry : bool
-        A user asked for the task to be started anew: what ended without a result may become READY.
+        A user asked for the task to be started anew: what ended without a result may become READY,
+        or EMPTY, where its scenes are gone from the catalogue meanwhile.
     """
     if retry:
-        return state in FAILED_STATES and other is State.READY
+        return state in FAILED_STATES and other in (State.READY, State.EMPTY)
     return other in _NEXT[state]
 
 

@@ -286,6 +286,24 @@ class TestUpdate:
         assert tracker.wait(name).states == {"COMPLETED": 4}
         check_images(world, world.folder / "store/CEDAR_PREARD")
 
+    def test_what_is_forgotten_and_gone_from_the_catalogue_is_empty(self, world, tracker, name):
+        for path in world.folder.glob("store.ledger.sqlite*"):
+            path.unlink()
+        world.items.clear()
+        world.save()
+        tracker = world.tracker()
+        assert tracker.update(name).states == {"LOST": 4}
+        info = tracker.retry(name)
+        assert info.states == {"EMPTY": 4}
+        assert {status.error_message for status in info.statuses} == {None}
+        assert tracker.update(name) == tracker.read(name) == info
+        assert info.complete
+        assert tracker.wait(name).states == {"EMPTY": 4}
+        for key in info["metadata"]:
+            document = json.loads(tracker.store.get(key)[0])
+            assert document["task"]["status"]["state"] == "EMPTY"
+            assert document["image"]["images"] == []
+
     def test_a_dry_clean_deletes_nothing(self, world, tracker, name):
         tracker.wait(name)
         before = files_below(world.folder / "store")
