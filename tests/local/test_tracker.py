@@ -12,6 +12,7 @@ from tiny_world import COLLECTION, World, files_below
 
 import orchard
 from orchard.errors import (
+    BulkError,
     EmptyOrderError,
     InputError,
     MetadataError,
@@ -335,6 +336,20 @@ class TestUpdate:
 
 
 class TestDelivery:
+    @pytest.mark.parametrize("join", [False, True])
+    def test_the_whole_way_is_in_the_ledger(self, world, tracker, name, tmp_path, join):
+        info = tracker.wait(name)
+        tracker.download(info, tmp_path / "got")
+        broken = info.statuses[0].id
+        (tmp_path / "got" / info.statuses[0].files[0].name).write_bytes(b"no image")
+        with pytest.raises(BulkError):
+            orchard.convert(tmp_path / "got", tmp_path / "ard", join=join, note=tracker.note)
+        ledger = tracker.engine.ledger(tracker.store)
+        whole = ["intent", "started", "completed", "downloaded", "verified", "converted"]
+        for status in info.statuses:
+            events = [event.event for event in ledger.events(status.id)]
+            assert events == (whole[:-1] if status.id == broken else whole)
+
     @pytest.fixture
     def neighbours(self, world):
         """Two orders whose names and image names are prefixes of each other's."""

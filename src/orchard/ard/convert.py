@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ def convert(
     dilate: int = 0,
     skip_metadata: bool = False,
     callback: Callback | None = None,
+    note: Callable[[list[str]], None] | None = None,
 ) -> list[Path]:
     """Convert pre-ARD images to ARD cubes: ``(time, y, x)``, one variable per band, times in UTC.
 
@@ -92,6 +93,9 @@ def convert(
         Leave out platform, cloud cover, sun angles and the other metadata of the scenes.
     callback : callable, optional
         ``callback(item=name, n_steps=share)``: the share of one task that was just done.
+    note : callable, optional
+        Is told the ids of the tasks of each cube when that is there: `Tracker.note` records in
+        their history that they were converted.
 
     Returns
     -------
@@ -139,6 +143,9 @@ def convert(
                 cubes.append(make_cube(job, settings))
             except OrchardError as exc:
                 failures[job.place.name] = exc
+            else:
+                if note:
+                    note(_task_ids(job))
     if cubes:
         write_collection(settings.root)
     if failures:
@@ -201,6 +208,11 @@ def _jobs(images: Sequence[FoundImage], dest: str, suffix: str, *, join: bool) -
         place = Place(folder=folder, name=name, suffix=suffix)
         jobs.append(Job(place=place, images=tuple(ordered), joined=join))
     return jobs
+
+
+def _task_ids(job: Job) -> list[str]:
+    statuses = (image.metadata.raw["task"].get("status") or {} for image in job.images)
+    return [str(status["id"]) for status in statuses if status.get("id")]
 
 
 def _order(metadata: ImageMetadata) -> tuple[Any, ...]:

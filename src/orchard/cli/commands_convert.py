@@ -10,8 +10,6 @@ import click
 from .common import Executor, ExecutorCommand, State, example, executor_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from orchard.config import Config
     from orchard.stores import Store
 
@@ -104,6 +102,9 @@ def convert(
     chosen = executor or Executor(kind="threads")
     total = sum(len(list(p.rglob("*.json"))) if p.is_dir() else 1 for p in paths) or 1
     source, store = _in_store(configured, preard[0]) if not paths else (paths, None)
+    # Only the local engine keeps a history; another need not be opened for it.
+    history = configured and configured.engine_options("local")
+    note = configured.get_tracker().note if configured and history else None
     with state.progress("Converting", total) as callback:
         made = run(
             source,
@@ -120,9 +121,8 @@ def convert(
             encoding=ard.encoding.given if ard else None,
             store=store,
             callback=callback,
+            note=note,
         )
-    if configured and paths:
-        _note(configured, paths)
     for path in made:
         click.echo(path)
 
@@ -137,17 +137,6 @@ def _in_store(config: Config | None, url: Path | str) -> tuple[str, Store | None
     if config is None or ours is None or not f"{text}/".startswith(f"{ours}/"):
         return text, None
     return text.removeprefix(ours).strip("/") or ".", config.store
-
-
-def _note(config: Config, preard: Sequence[Path]) -> None:
-    """Note in the local engine's ledger, where there is one, which tasks were converted."""
-    from orchard.ard.find import find_images
-
-    if not config.engine_options("local"):
-        return
-    images, _ = find_images(preard)
-    statuses = [(image.metadata.raw["task"].get("status") or {}) for image in images]
-    config.get_tracker().note(str(status["id"]) for status in statuses if status.get("id"))
 
 
 COMMANDS = (convert,)
