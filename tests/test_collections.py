@@ -1,6 +1,7 @@
 """The registry: what is in it, what a configuration changes, and what real items say to it."""
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -343,6 +344,8 @@ MINIMAL = {"dtype": "uint8", "nodata": 0, "bands": {"a": {}, "q": {"qa": True}}}
     ("override", "message"),
     [
         ({"nodata": 256}, "nodata: 256 is not a number of uint8"),
+        ({"nodata": math.nan}, "nodata: nan is not a number of uint8"),
+        ({"nodata": math.inf, "dtype": "float32"}, "nodata: must be a finite number, or .nan"),
         ({"nodata": 0.5}, "nodata"),
         ({"dtype": "complex64"}, "dtype"),
         ({"bands": {}}, "at least one"),

@@ -22,11 +22,13 @@ from .sources import (
     Band,
     Companion,
     Model,
+    Nodata,
     Number,
     Shift,
     SourceRule,
     StacAsset,
     StacSource,
+    nodata_as_json,
     with_earthengine,
 )
 
@@ -68,7 +70,7 @@ class Collection(Model):
     dtype : str
         Of the pre-ARD image: one for all bands.
     nodata : number
-        Of the pre-ARD image: one for all bands.
+        Of the pre-ARD image: one for all bands. May be NaN where `dtype` is a float type.
     bands : mapping of str to Band
         In pre-ARD order.
     stac : mapping of str to StacSource
@@ -89,7 +91,7 @@ class Collection(Model):
     id: str
     title: str = ""
     dtype: DType
-    nodata: Number
+    nodata: Nodata
     bands: Mapping[str, Band]
     stac: Mapping[str, StacSource] = {}
     properties: Mapping[str, Property] = {}
@@ -119,7 +121,7 @@ class Collection(Model):
             raise ValueError("bands: needs at least one")
         if self.dtype in _INTEGERS:
             low, high = _INTEGERS[self.dtype]
-            if not low <= self.nodata <= high or self.nodata != int(self.nodata):
+            if not low <= self.nodata <= high or not float(self.nodata).is_integer():
                 raise ValueError(f"nodata: {self.nodata} is not a number of {self.dtype}")
         for what, name in self._band_names():
             if name not in self.bands:
@@ -332,6 +334,11 @@ class Collection(Model):
 
     # JSON ----------------------------------------------------------------------------------------
 
+    @property
+    def json_nodata(self) -> Number | str:
+        """``nodata`` as JSON has it, which knows no NaN: ``nan``."""
+        return nodata_as_json(self.nodata)
+
     def describe(self) -> dict[str, Any]:
         """Return what a reader of its images needs, as JSON: see `from_description`."""
         band = {"scale", "offset", "qa", "units", "description"}
@@ -339,7 +346,7 @@ class Collection(Model):
             "id": self.id,
             "title": self.title,
             "dtype": self.dtype,
-            "nodata": self.nodata,
+            "nodata": self.json_nodata,
             "bands": {
                 name: b.model_dump(mode="json", include=band) for name, b in self.bands.items()
             },

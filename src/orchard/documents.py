@@ -164,7 +164,7 @@ def image_document(
         "task": {"name": request.name, "prefix": request.prefix, "status": as_json},
         "image": {
             "bands": list(collection.bands),
-            "nodata": collection.nodata,
+            "nodata": collection.json_nodata,
             "dtype": collection.dtype,
             "dates": [acquisition.day.isoformat() for acquisition in plan.acquisitions],
             "images": [

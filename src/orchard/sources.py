@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 from .filters import Filter, Property, Scalar, equals_any, parse_filters
 
@@ -14,15 +24,36 @@ __all__ = [
     "Band",
     "Companion",
     "Model",
+    "Nodata",
     "Number",
     "Shift",
     "SourceRule",
     "StacAsset",
     "StacSource",
+    "nodata_as_json",
     "with_earthengine",
 ]
 
 Number = int | float
+
+
+def nodata_as_json(nodata: Number) -> Number | str:
+    """Return nodata as JSON has it, which knows no NaN: ``nan``."""
+    return "nan" if math.isnan(nodata) else nodata
+
+
+def _finite_or_nan(nodata: Number) -> Number:
+    if math.isinf(nodata):
+        raise ValueError("must be a finite number, or .nan")
+    return math.nan if math.isnan(nodata) else nodata  # one NaN, that collections may be equal
+
+
+Nodata = Annotated[
+    int | Annotated[float, AllowInfNan()],
+    AfterValidator(_finite_or_nan),
+    PlainSerializer(nodata_as_json, when_used="json"),
+]
+"""A number, or NaN."""
 
 
 def _listed(value: object) -> object:

@@ -44,6 +44,15 @@ def test_a_collection_under_a_name_of_ones_own(world, simple_archive, simple, bu
         assert image.read()[:, 3, 3].tolist() == [1, 2, 2, 3]
 
 
+def test_nan_as_nodata_is_refused(world, simple_archive, simple, bucket):
+    known = load_collections({"MINE": {**OWN, "dtype": "float32", "nodata": float("nan")}})
+    engine = world(simple_archive).engine()
+    tracker = Tracker(simple[0], bucket, engine=engine, collections=known)
+    with pytest.raises(InputError, match=r"'MINE'.*NaN.*give 'nodata' a number"):
+        tracker.submit("MINE", (0, 0), *PERIOD)
+    assert tracker.list() == []
+
+
 @pytest.mark.parametrize(
     ("earthengine", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,11 @@ def _check(plan: TaskPlan, collection: Collection, limits: Limits) -> None:
 
     One of too many dates is made in parts of its period; so only a single date can be too much.
     """
+    if math.isnan(collection.nodata):
+        raise InputError(
+            f"collection {collection.id!r}: Earth Engine cannot be told that NaN is nodata: give "
+            "'nodata' a number"
+        )
     scenes, n_bands = [len(day.scenes) for day in plan.acquisitions], len(collection.bands)
     if first_generation(scenes, n_bands, limits) is not None:
         return

@@ -149,7 +149,7 @@ class LocalEngine:
         return {
             "bands": list(collection.bands),
             "dtype": collection.dtype,
-            "nodata": collection.nodata,
+            "nodata": collection.json_nodata,
             "optional": [name for name, band in collection.bands.items() if band.optional],
             "resampling": self._resampling(collection),
             "creation": self._creation(task.export),

@@ -76,7 +76,7 @@ def image_request(spec: Mapping[str, Any]) -> ImageRequest:
             for day, scenes in spec["acquisitions"]
         ),
         dtype=spec["dtype"],
-        nodata=spec["nodata"],
+        nodata=float(spec["nodata"]),
         resampling=spec["resampling"],
         creation=spec["creation"],
         optional=frozenset(spec["optional"]),
