@@ -56,7 +56,7 @@ ard:
 
 @pytest.fixture
 def written(tmp_path):
-    (tmp_path / "catalog.json").write_text("{}")
+    (tmp_path / "catalog.json").write_text('{"type": "Catalog", "links": []}')
 
     def write(text: str) -> Path:
         path = tmp_path / "orchard.yaml"
@@ -277,6 +277,47 @@ def test_what_is_printed_is_a_configuration_with_the_same_meaning(written):
     again = Config(config.data, config.path)
     assert again.data == config.data
     assert again.get_tracker().templates == config.get_tracker().templates
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no json", "is not JSON: "),
+        ("[]", "is not a STAC document: it holds no JSON object"),
+        ("{}", "is not a STAC catalogue: its type is None, not Catalog, Collection, "),
+        ('{"type": ["a"]}', "is not a STAC catalogue: its type is ['a'], not Catalog, "),
+        (
+            '{"type": "Polygon", "coordinates": []}',
+            "is not a STAC catalogue: its type is 'Polygon'",
+        ),
+        (
+            '{"type": "FeatureCollection", "features": [{"type": "Feature", "id": "field"}]}',
+            "is not a STAC catalogue: it is GeoJSON, but none of its features has the assets",
+        ),
+        ('{"type": "Feature", "geometry": null}', "is not a STAC catalogue: it is GeoJSON, "),
+    ],
+)
+def test_a_catalogue_that_is_none(written, tmp_path, content, message):
+    path = written(BASE)
+    (tmp_path / "catalog.json").write_text(content)
+    text = _refused(path, check=True)
+    assert text.startswith("FILE, line 5: ")
+    assert f"{tmp_path / 'catalog.json'} {message}" in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"type": "Collection", "id": "s2", "links": []}',
+        '{"type": "FeatureCollection", "features": []}',
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "assets": {}}]}',
+        '{"type": "Feature", "assets": {}}',
+    ],
+)
+def test_what_may_be_a_catalogue(written, tmp_path, content):
+    path = written(BASE)
+    (tmp_path / "catalog.json").write_text(content)
+    load_config(path).check()
 
 
 def test_the_template_is_a_valid_configuration(written):

@@ -127,7 +127,7 @@ class Runner:
         if "store" in said:
             # A page that shows a configuration need not have the catalogue.
             if ":" not in catalog and not (self.folder / catalog).exists():
-                (self.folder / catalog).touch()
+                (self.folder / catalog).write_text('{"type": "Catalog", "links": []}')
             load_config(path).check()
         if not block.title:
             path.unlink()

@@ -55,7 +55,7 @@ def check(state: State) -> None:
     """Check a configuration.
 
     Its keys, grid, collections, filters, templates, store and engine, and that a
-    catalogue on this machine is there. Nothing is asked of a service.
+    catalogue on this machine is one. Nothing is asked of a service.
     """
     found = state.config()
     found.check()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from orchard.errors import ConfigError, InputError
+from orchard.errors import CatalogError, ConfigError, InputError
 
 from .cedar import from_cedar
 from .parts import (
@@ -186,7 +186,7 @@ class Config:
     def check(self) -> None:
         """Open everything that can be opened without a network, and try the names.
 
-        Of a catalogue on this machine no more is asked than that it is there.
+        Of a catalogue on this machine its own document is read, not what that links to.
 
         Raises
         ------
@@ -248,6 +248,12 @@ class Config:
                     f"there is no STAC catalogue at {catalog}: give the path of its JSON file, or "
                     "the URL of a STAC API"
                 )
+            from orchard.engines.local.catalog import open_catalog
+
+            try:
+                open_catalog(catalog)
+            except CatalogError as error:
+                raise InputError(str(error)) from None
 
     def _with_paths(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Make the paths among an engine's or a store's options relative to the file."""

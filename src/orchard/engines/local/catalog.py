@@ -121,14 +121,27 @@ def open_catalog(href: str | os.PathLike[str]) -> Catalog:
         location = str(Path(location.removeprefix("file://")).expanduser().absolute())
     root = _read_json(location)
     links = root.get("links") or []
-    if root.get("type") in {"Catalog", None} and any(li.get("rel") == "search" for li in links):
+    if root.get("type") in ("Catalog", None) and any(li.get("rel") == "search" for li in links):
         return _ApiCatalog(location)
-    if root.get("type") in {"Catalog", "Collection", "FeatureCollection", "Feature"}:
+    if _is_plain_geojson(root):
+        raise CatalogError(
+            f"{location} is not a STAC catalogue: it is GeoJSON, but none of its features has the "
+            "assets of a STAC item"
+        )
+    if root.get("type") in ("Catalog", "Collection", "FeatureCollection", "Feature"):
         return _StaticCatalog(location, root)
     raise CatalogError(
         f"{location} is not a STAC catalogue: its type is {root.get('type')!r}, not Catalog, "
         "Collection, FeatureCollection or Feature"
     )
+
+
+def _is_plain_geojson(root: Mapping[str, Any]) -> bool:
+    """Whether a document has features, none of which is a STAC item."""
+    features = [root] if root.get("type") == "Feature" else root.get("features")
+    if not isinstance(features, list) or not features:
+        return False
+    return not any(isinstance(feature, dict) and "assets" in feature for feature in features)
 
 
 class _StaticCatalog:
