@@ -25,6 +25,7 @@ from orchard.cli.common import (
 )
 from orchard.cli.errors import report_errors
 from orchard.errors import BulkError, StoreError
+from orchard.tracker import Tracker
 
 ORCHARD = [sys.executable, "-m", "orchard"]
 
@@ -179,6 +180,23 @@ def test_the_demo_refuses_half_a_place(capsys):
     code = report_errors(lambda: cli.main(["demo", "--catalog", "x"], standalone_mode=False))
     assert code == USAGE
     assert "--catalog, --collection and --bbox go together" in capsys.readouterr().err
+
+
+def test_the_demo_leaves_other_orders_alone(archive, tmp_path, capsys, monkeypatch):
+    (tmp_path / "archive").symlink_to(archive.parent)
+    submit = Tracker.submit
+
+    def second(self, collection, tiles, *period):
+        submit(self, collection, tiles[:1], *period)
+        return submit(self, collection, tiles, *period)
+
+    monkeypatch.setattr(Tracker, "submit", second)
+    words = ["demo", "--dest", str(tmp_path)]
+    assert report_errors(lambda: cli.main(words, standalone_mode=False)) == FAILED
+    error = capsys.readouterr().err
+    assert f"Error: {tmp_path} has other orders already (TRACKING_PERIOD2023-04-01-" in error
+    assert "(orchard demo --dest FOLDER)" in error
+    assert f"(orchard -C {tmp_path / 'orchard.yaml'} clean NAME)" in error
 
 
 # Errors

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchard.config import Config, load_config
-from orchard.errors import EmptyOrderError, InputError, OrderError
+from orchard.errors import EmptyOrderError, InputError, OrderError, OrderExistsError
 
 from .archive import make_archive
 
@@ -89,6 +89,11 @@ def run_demo(
     Path
         `dest`: in it ``orchard.yaml``, ``field.geojson`` (a small area of the first tile),
         ``downloads``, ``cubes``, ``quicklooks`` and ``report.html``.
+
+    Raises
+    ------
+    OrderExistsError
+        When the store in `dest` has another order of the demo's name or images.
     """
     folder = Path(dest).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +111,14 @@ def run_demo(
     )
     if plan.n_empty == len(plan.plans):
         raise EmptyOrderError("no image was found: choose another place or period")
-    name, key = tracker.submit(*arguments)
+    try:
+        name, key = tracker.submit(*arguments)
+    except OrderExistsError:
+        raise OrderExistsError(
+            f"{folder} has other orders already ({', '.join(tracker.list())}): give the demo a "
+            "folder of its own (orchard demo --dest FOLDER), or delete what is in its way (orchard "
+            f"-C {config.path} clean NAME)"
+        ) from None
     tell(f"Submitted {name}, recorded in {tracker.store.url} as {key}")
     with progress("Running", len(plan.plans)) as callback:
         info = tracker.wait(name, callback=callback)
