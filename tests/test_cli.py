@@ -169,7 +169,10 @@ def test_an_order_that_is_not_done_is_downloaded_but_not_cleaned(line):
     line("download", name, "--clean", code=PARTLY)
     assert "Not cleaned" in line.err
     assert "0 files of 0 tasks are in" in line.err
-    assert "there is no result of 1 (1 READY): 'orchard status print" in line.err
+    assert (
+        f"There is no result of 1 of 1 tasks (1 READY): 'orchard -C {line.config} run {name}' goes "
+        "on with the order; then download again\n"
+    ) in line.err
     assert line("status", "list").split() == [name]
     line("run")
     assert "1 COMPLETED" in line.err
@@ -194,6 +197,14 @@ def test_empty_metadata_may_be_skipped(line):
     words = (ID, *WHERE, "--start", "2022-05-01", "--end", "2022-06-01")
     line("submit", *words, "--skip-empty-metadata")
     assert not [key for key in line.listing() if "PREARD" in key]
+
+
+def test_a_download_tells_what_has_ended_without_a_result(line):
+    name = line("submit", ID, *WHERE, *WHEN).strip()
+    line("cancel", name)
+    line("download", name)
+    again = f"'orchard -C {line.config} retry {name} --all-failed' starts anew what has ended"
+    assert f"There is no result of 1 of 1 tasks (1 CANCELLED): {again}" in line.err
 
 
 def test_cancel_and_retry(line):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchard.tracking import FAILED_STATES
+
 from .common import PARTLY, State, example, name_argument
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ def download(
 ) -> int:
     """Download an order's images and metadata, verified.
 
-    Goes on with what an interrupted download has left. Prints the folder.
+    Goes on with what an interrupted download has left. Of an order that is not done it
+    gets what there is, and says how to go on. Prints the folder.
     """
     tracker = state.config().get_tracker()
     info = tracker.update(name) if update_ else tracker.read(name)
@@ -48,7 +51,9 @@ def download(
     with state.progress("Downloading", len(info.orders)) as callback:
         files = tracker.download(info, folder, overwrite=overwrite, callback=callback)
     here = [task for task in files.values() if task]
-    state.say(f"{sum(map(len, here))} files of {len(here)} tasks are in {folder}{_missing(info)}")
+    state.say(f"{sum(map(len, here))} files of {len(here)} tasks are in {folder}")
+    if not info.complete:
+        state.say(_missing(state, info))
     click.echo(folder)
     if clean_ and not info.complete:
         click.echo(
@@ -62,17 +67,21 @@ def download(
     return 0
 
 
-def _missing(info: TrackingInfo) -> str:
-    """Say of how many tasks there is no result, and where to read why."""
+def _missing(state: State, info: TrackingInfo) -> str:
+    """Say of how many tasks there is no result yet, and how to go on."""
     left = {
         name: n for name, n in sorted(info.states.items()) if name not in ("COMPLETED", "EMPTY")
     }
-    if not left:
-        return ""
     states = ", ".join(f"{n} {name}" for name, n in left.items())
+    ways = []
+    if not info.ended:
+        ways.append(f"'{state.command('run', info.name)}' goes on with the order")
+    if FAILED_STATES & left.keys():
+        again = state.command("retry", info.name, "--all-failed")
+        ways.append(f"'{again}' starts anew what has ended without one")
     return (
-        f"; there is no result of {sum(left.values())} ({states}): "
-        f"'orchard status print {info.name}' tells more"
+        f"There is no result of {sum(left.values())} of {len(info.orders)} tasks ({states}): "
+        f"{', '.join(ways)}; then download again"
     )
 
 
