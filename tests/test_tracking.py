@@ -150,7 +150,8 @@ def test_a_record_is_the_same_after_json_and_counts_every_task(some):
     assert info.progress == (sum(s.state in DONE for s in some) / len(some) if some else 1.0)
     assert info.complete == (info.progress == 1.0)
     assert info.ended == all(s.state in TERMINAL for s in some)
-    assert sum(map(len, info.failures().values())) == sum(s.state in FAILED_STATES for s in some)
+    failed = sum(s.state in (State.FAILED, State.LOST) for s in some)
+    assert sum(map(len, info.failures().values())) == failed
     assert info.runtimes.n == sum(s.start_timestamp_ms > 0 for s in some)
     info.summary(True)
     info._repr_html_()
@@ -286,9 +287,24 @@ def test_failures_are_told_by_cause():
             TaskStatus(id="", state=State.COMPLETED),
             TaskStatus(id="", state=State.FAILED, error_message="disk"),
             TaskStatus(id="", state=State.LOST),
+            TaskStatus(id="", state=State.CANCELLED, error_message="somebody said so"),
         )
     )
     assert info.failures() == {"disk": ["task0", "task2"], "LOST": ["task3"]}
+
+
+def test_one_is_no_plural_and_seconds_are_no_minutes():
+    def info(*seconds):
+        times = [{"start_timestamp_ms": 1, "update_timestamp_ms": 1 + 1000 * s} for s in seconds]
+        return TrackingInfo(
+            _document(*(TaskStatus(id="", state=State.COMPLETED, **at) for at in times))
+        )
+
+    assert ": 1 task (COMPLETED: 1)" in repr(info(2))
+    assert "</b>: 1 task, 100% done" in info(2)._repr_html_()
+    assert "runtime 3.0 ± 1.0 seconds (mean ± std of 2)<" in info(2, 4)._repr_html_()
+    assert "runtime 1.50 ± 0.50 minutes (mean ± std of 2)<" in info(60, 120)._repr_html_()
+    assert "0.05 ± 0.02 minutes" in info(2, 4).summary()  # as CEDAR prints it
 
 
 def test_a_notebook_shows_no_foreign_markup():

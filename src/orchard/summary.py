@@ -13,12 +13,17 @@ from .errors import PeriodError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .tracking import TrackingInfo
+    from .tracking import Runtimes, TrackingInfo
 
-__all__ = ["summarize", "summarize_html"]
+__all__ = ["counted", "summarize", "summarize_html"]
 
 _SHOWN = 12
 """Tiles that are named; more are counted."""
+
+
+def counted(n: int, noun: str) -> str:
+    """Return ``1 task``, ``2,000 tasks``."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def summarize(info: TrackingInfo, tasks: Iterable[int] = ()) -> Iterator[str]:
@@ -141,13 +146,22 @@ def summarize_html(info: TrackingInfo) -> str:
         f"<span style='flex:{n} 0 2px;background:{_LOOK[state][0]}'></span>" for state, n in states
     )
     return (
-        f"<div><b>{html.escape(info.name)}</b>: {len(info.orders)} tasks, {info.progress:.0%} done"
+        f"<div><b>{html.escape(info.name)}</b>: {counted(len(info.orders), 'task')}, "
+        f"{info.progress:.0%} done"
         f"<div style='display:flex;height:8px;max-width:480px;margin:4px 0'>{bar}</div>"
         f"<table><thead><tr><th>state</th><th>tasks</th></tr></thead><tbody>{rows}</tbody></table>"
         f"{_matrix(info)}"
         + (f"<ul>{failed}</ul>" if failed else "")
-        + f"<small>runtime {html.escape(str(info.runtimes))}</small></div>"
+        + f"<small>runtime {html.escape(_runtime(info.runtimes))}</small></div>"
     )
+
+
+def _runtime(runtimes: Runtimes) -> str:
+    """Return runtimes in seconds where minutes would say little."""
+    if runtimes.n == 0 or runtimes.mean >= 60:
+        return str(runtimes)
+    mean, std = runtimes.mean, runtimes.std
+    return f"{mean:.1f} ± {std:.1f} seconds (mean ± std of {runtimes.n})"
 
 
 def _matrix(info: TrackingInfo) -> str:

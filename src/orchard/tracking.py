@@ -23,6 +23,7 @@ __all__ = [
     "TaskStatus",
     "TrackingInfo",
     "can_become",
+    "cause_of",
     "now_ms",
 ]
 
@@ -80,6 +81,16 @@ def can_become(state: State, other: State, *, retry: bool = False) -> bool:
     if retry:
         return state in FAILED_STATES and other in (State.READY, State.EMPTY)
     return other in _NEXT[state]
+
+
+def cause_of(status: Mapping[str, Any]) -> str | None:
+    """Return why a task has failed, of its status in a record; None: it has not.
+
+    What was cancelled has not failed.
+    """
+    if status["state"] not in (State.FAILED, State.LOST):
+        return None
+    return str(status.get("error_message") or status["state"])
 
 
 def now_ms() -> int:
@@ -300,11 +311,10 @@ class TrackingInfo(Mapping[str, Any]):
         return [_runtime(status, now) for status in self.statuses]
 
     def failures(self) -> dict[str, list[str]]:
-        """Return the names of the tasks that failed, by cause."""
+        """Return the names of the tasks that failed, by cause; those cancelled did not fail."""
         causes: dict[str, list[str]] = {}
-        for order, status in zip(self.orders, self.statuses, strict=True):
-            if status.state in FAILED_STATES:
-                cause = status.error_message or str(status.state)
+        for order in self.orders:
+            if (cause := cause_of(order["status"])) is not None:
                 causes.setdefault(cause, []).append(order["name"])
         return causes
 
@@ -323,7 +333,8 @@ class TrackingInfo(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         states = ", ".join(f"{state}: {n}" for state, n in self.states.items())
-        return f"<TrackingInfo {self.name!r}: {len(self.orders)} tasks ({states})>"
+        n = len(self.orders)
+        return f"<TrackingInfo {self.name!r}: {n} task{'s' * (n != 1)} ({states})>"
 
     def _repr_html_(self) -> str:
         from .summary import summarize_html

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .tracking import FAILED_STATES, TERMINAL, State
+from .tracking import TERMINAL, State, cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,11 +81,8 @@ class Meter:
             # A retry makes tasks open again.
             rate = max(ended - ended_then, 0) / (now - then)
             throughput = max(size - size_then, 0) / (now - then)
-        causes = Counter(
-            order["status"].get("error_message") or order["status"]["state"]
-            for order in info.orders
-            if order["status"]["state"] in FAILED_STATES
-        )
+        found = (cause_of(order["status"]) for order in info.orders)
+        causes = Counter(cause for cause in found if cause is not None)
         left = len(info.orders) - ended
         return Snapshot(
             name=info.name,

@@ -101,7 +101,7 @@ def test_what_was_cleaned_or_is_broken_is_said_and_not_fatal(made, tmp_path):
     known = gather(made.info, store=empty, cubes=cubes, pictures=0)
     assert len(known.cubes) == len(done(made.info)) - 1
     assert len(known.acquisitions) == len(known.cubes)
-    assert "image metadata of 1 results are not in the store" in known.notes[0]
+    assert known.notes[0].startswith("The acquisitions of 1 result are not shown: the image")
     with pytest.raises(InputError, match="nowhere: there is no such folder"):
         gather(made.info, cubes=tmp_path / "nowhere")
 

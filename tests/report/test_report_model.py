@@ -65,6 +65,8 @@ def test_the_model_says_what_the_record_says():
     assert {c["text"]: len(c["tasks"]) for c in model["causes"]} == {
         cause: len(found) for cause, found in info.failures().items()
     }
+    failed = {position for cause in model["causes"] for position in cause["tasks"]}
+    assert failed == {i for i, name in enumerate(names) if name in ("FAILED", "LOST")}
     for position, status in enumerate(info.statuses):
         for column, moment in (
             ("started", status.start_timestamp_ms),

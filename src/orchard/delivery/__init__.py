@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from orchard.errors import AccessError, BulkError, NotFoundError, OrchardError
+from orchard.summary import counted
 from orchard.tracking import State, TrackingInfo
 
 from .manifest import File, Listings, TaskFiles, complete_files, read_metadata, task_files
@@ -164,8 +165,8 @@ class _Bulk:
         if self.full is not None:
             n = sum(map(len, self.done.values()))
             raise DiskFullError(
-                f"{self.full}. {n} files are here, whole; make room and download again: it goes on "
-                "with the rest",
+                f"{self.full}. Whole so far: {counted(n, 'file')}; make room and download again: "
+                "it goes on with the rest",
                 key=self.full.key,
             )
         if self.failures:

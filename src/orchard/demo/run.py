@@ -14,6 +14,7 @@ import yaml
 
 from orchard.config import Config, load_config
 from orchard.errors import EmptyOrderError, InputError, OrderError, OrderExistsError
+from orchard.summary import counted
 
 from .archive import make_archive
 
@@ -106,8 +107,9 @@ def run_demo(
 
     plan = tracker.plan(*arguments)
     tell(
-        f"Plan: {len(plan.plans)} tasks on {len(tiles)} tiles ({plan.n_empty} of them empty), "
-        f"{plan.n_scenes} scenes, {plan.n_pixels / 1e6:.0f} million pixels"
+        f"Plan: {counted(len(plan.plans), 'task')} on {counted(len(tiles), 'tile')} "
+        f"({plan.n_empty} of them empty), {counted(plan.n_scenes, 'scene')}, "
+        f"{plan.n_pixels / 1e6:.0f} million pixels"
     )
     if plan.n_empty == len(plan.plans):
         raise EmptyOrderError("no image was found: choose another place or period")
@@ -133,12 +135,12 @@ def run_demo(
     downloads = folder / "downloads" / name
     with progress("Downloading", len(plan.plans)) as callback:
         files = tracker.download(info, downloads, overwrite=False, callback=callback)
-    tell(f"Downloaded {sum(map(len, files.values()))} files, verified")
+    tell(f"Downloaded {counted(sum(map(len, files.values())), 'file')}, verified")
     cubes = _convert(config, downloads, progress)
-    tell(f"Converted to {len(cubes)} cubes")
+    tell(f"Converted to {counted(len(cubes), 'cube')}")
     with progress("Drawing", 1) as callback:
         pictures = _pictures(folder / "cubes", folder / "quicklooks", callback)
-    tell(f"Drew {pictures} quicklooks and a sheet of them")
+    tell(f"Drew {counted(pictures, 'quicklook')} and a sheet of them")
     _report(tracker, info, folder, tell)
     _clean(tracker, name, tell)
     tell(_summary(folder, cubes, order, tiles[0]))
@@ -334,7 +336,7 @@ def _report(tracker: Tracker, info: TrackingInfo, folder: Path, tell: Tell) -> N
 
 def _clean(tracker: Tracker, name: str, tell: Tell) -> None:
     cleaned = tracker.clean(name, tracking_name=name)
-    tell(f"Cleaned the store: {sum(map(len, cleaned.values()))} files of {name} are deleted")
+    tell(f"Cleaned the store: deleted {counted(sum(map(len, cleaned.values())), 'file')} of {name}")
 
 
 def _summary(folder: Path, cubes: list[Path], order: _Order, tile: tuple[int, int]) -> str:
@@ -347,7 +349,7 @@ All of it is in {folder}:
   orchard.yaml   the configuration
   field.geojson  a field in tile {tile}, for --aoi
   downloads/     pre-ARD images and their metadata
-  cubes/         {len(cubes)} cubes
+  cubes/         {counted(len(cubes), "cube")}
   quicklooks/    one PNG a date, and sheet.png with all of them
   report.html    the order on one page: open it in a browser
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from orchard.errors import InputError, OrchardError
+from orchard.summary import counted
 from orchard.tracking import State
 
 from .known import AcquisitionFacts, CubeFacts, Known, Picture
@@ -201,7 +202,8 @@ def _from_store(
     chosen = spread(made, limit)
     if len(chosen) < len(made):
         notes.append(
-            f"Acquisitions are those of {len(chosen):,} of {len(made):,} results, evenly spread."
+            f"Acquisitions are those of {len(chosen):,} of {counted(len(made), 'result')}, "
+            "evenly spread."
         )
 
     def read(position: int) -> list[AcquisitionFacts] | None:
@@ -216,8 +218,8 @@ def _from_store(
     missing = sum(facts is None for facts in found.values())
     if missing:
         notes.append(
-            f"The image metadata of {missing:,} results are not in the store, or not readable: "
-            "their acquisitions are not shown."
+            f"The acquisitions of {counted(missing, 'result')} are not shown: the image metadata "
+            "are not in the store, or not readable."
         )
     return {position: facts for position, facts in found.items() if facts is not None}
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchard import __version__
 from orchard.errors import GridError, PeriodError
 from orchard.orders import split_period
-from orchard.tracking import FAILED_STATES, TERMINAL, State, now_ms
+from orchard.tracking import TERMINAL, State, cause_of, now_ms
 
 from .footprints import rings
 from .known import Known
@@ -207,9 +207,7 @@ def _causes(info: TrackingInfo) -> list[dict[str, Any]]:
     """Return the causes of failures, the most frequent first, with the positions of the tasks."""
     causes: dict[str, list[int]] = {}
     for position, order in enumerate(info.orders):
-        status = order["status"]
-        if status["state"] in FAILED_STATES:
-            cause = str(status.get("error_message") or status["state"])
+        if (cause := cause_of(order["status"])) is not None:
             causes.setdefault(cause, []).append(position)
     ranked = sorted(causes.items(), key=lambda item: -len(item[1]))
     return [{"text": text, "tasks": tasks} for text, tasks in ranked]

@@ -10,12 +10,13 @@ export function OrderActions({ view }: { view: View }) {
   void order.version.value;
   const counts = order.counts();
   const of = (codes: string): number => [...codes].reduce((sum, code) => sum + counts[order.code[code]!]!, 0);
-  const [failed, open] = [of("FXL"), of("UQR")];
+  const [again, open] = [of("FXL"), of("UQR")];
+  const how = [of("FL") && "failed", of("X") && "was cancelled"].filter(Boolean).join(" or ");
   const { name } = order.model;
   return (
     <div class="buttons actions">
-      {failed > 0 && (
-        <Ask text="Retry what failed" question={`Start ${counted(failed, "task")} anew?`} act={() => perform("retry", name)} />
+      {again > 0 && (
+        <Ask text={`Retry what ${how}`} question={`Start ${counted(again, "task")} anew?`} act={() => perform("retry", name)} />
       )}
       {open > 0 && (
         <Ask text="Cancel" question={`Cancel ${counted(open, "task")}?`} act={() => perform("cancel", name)} />

@@ -56,7 +56,7 @@ export function Monthly({ view }: { view: View }) {
         width={width}
         height={HEIGHT}
         role="img"
-        aria-label={`Acquisitions per month: ${months.length} months, at most ${count(top)}`}
+        aria-label={`Acquisitions per month: ${counted(months.length, "month")}, at most ${count(top)}`}
         onMouseMove={(event) => {
           const moment = x.invert(event.clientX - event.currentTarget.getBoundingClientRect().left).getTime();
           at.value = months.findIndex(({ start, end }) => moment >= start && moment < end);

@@ -1,7 +1,7 @@
-// What failed, by cause.
+// What failed, by cause; what was cancelled has not failed.
 import type { ComponentChildren } from "preact";
 import { useComputed } from "@preact/signals";
-import { count } from "./format";
+import { count, counted } from "./format";
 import type { View } from "./order";
 
 const SHOWN = 12;
@@ -51,7 +51,7 @@ export function Failures({
           );
         })}
       </ul>
-      {failures.length > SHOWN && <p class="muted">and {count(failures.length - SHOWN)} more causes</p>}
+      {failures.length > SHOWN && <p class="muted">and {counted(failures.length - SHOWN, "more cause")}</p>}
     </>
   );
 }

@@ -3,7 +3,7 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { useCanvas } from "./canvas";
-import { day } from "./format";
+import { counted, day } from "./format";
 import type { Order, View } from "./order";
 import { drawState, Swatch } from "./states";
 import { colour } from "./theme";
@@ -159,7 +159,7 @@ export function Matrix({ view, onOpen }: { view: View; onOpen?: (task: number) =
           tabIndex={0}
           role="application"
           aria-roledescription="matrix of tasks"
-          aria-label={`Tasks of ${order.model.name}: ${layout.value.rows} rows, ${layout.value.cols} columns`}
+          aria-label={`Tasks of ${order.model.name}: ${counted(layout.value.rows, "row")}, ${counted(layout.value.cols, "column")}`}
           aria-describedby="matrix-help"
           onScroll={() => {
             hover.value = null;
@@ -379,7 +379,7 @@ function nextFailure(view: View, layout: Layout, from: Cell, backwards: boolean)
     const at = (start + (backwards ? total - step : step)) % total;
     const cell = { row: Math.floor(at / layout.cols), col: at % layout.cols };
     const task = layout.task(cell);
-    if (task >= 0 && "FLX".includes(order.letter(task))) return cell;
+    if (task >= 0 && "FL".includes(order.letter(task))) return cell;
   }
   return from;
 }
@@ -388,7 +388,7 @@ function speak(order: Order, task: number, layout: Layout, cell: Cell): string {
   const cause = order.causes.get(task);
   const dates = order.acquisitions(task);
   const seen = dates.length
-    ? `, ${dates.length} acquisitions from ${day(Math.min(...dates.map((one) => one.day)))}`
+    ? `, ${counted(dates.length, "acquisition")} from ${day(Math.min(...dates.map((one) => one.day)))}`
     : "";
   const where = `row ${cell.row + 1} of ${layout.rows}, column ${cell.col + 1} of ${layout.cols}`;
   return `${order.describe(task)}${cause ? `, ${cause}` : ""}${seen}; ${where}`;

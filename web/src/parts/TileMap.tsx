@@ -4,7 +4,7 @@ import { type ExtendedFeature, geoCentroid, geoContains, geoPath, type GeoPath, 
 import { useComputed, useSignal } from "@preact/signals";
 import { useId, useRef } from "preact/hooks";
 import { useCanvas } from "./canvas";
-import { count, percent } from "./format";
+import { count, counted, percent } from "./format";
 import { drawGlobe, drawGround, drawScale, fit, type Tile } from "./ground";
 import type { Order, View } from "./order";
 import { Swatch } from "./states";
@@ -140,7 +140,7 @@ export function TileMap({ view }: { view: View }) {
       tabIndex={0}
       role="application"
       aria-roledescription="map of tiles"
-      aria-label={`Map of ${tiles.length} tiles`}
+      aria-label={`Map of ${counted(tiles.length, "tile")}`}
       aria-describedby="map-help"
       onKeyDown={onKey}
       onFocus={() => {

@@ -17,7 +17,7 @@ export function Totals({ view }: { view: View }) {
   const of = (code: string): number => counts[order.code[code]!]!;
   const done = of("C") + of("E");
   const left = order.n - [..."CEFXL"].reduce((sum, code) => sum + of(code), 0);
-  const failed = of("F") + of("L") + of("X");
+  const [failed, cancelled] = [of("F") + of("L"), of("X")];
   return (
     <section class="totals" aria-labelledby="totals-title">
       <h2 id="totals-title" class="visually-hidden">
@@ -27,7 +27,8 @@ export function Totals({ view }: { view: View }) {
         <p class="big">{percent(done, order.n)}</p>
         <p>
           {count(done)} of {counted(order.n, "task")} done
-          {failed > 0 && <span class="alert">, {count(failed)} without result</span>}
+          {failed > 0 && <span class="alert">, {count(failed)} failed</span>}
+          {cancelled > 0 && <span>, {count(cancelled)} cancelled</span>}
           {left > 0 && <span>, {count(left)} to go</span>}
           {left > 0 && <Left eta={order.eta.value} />}
         </p>

@@ -15,7 +15,7 @@ from orchard.report import build_model, make_report
 from orchard.report.model import task_columns
 from orchard.server.auth import Busy
 from orchard.server.details import task_details
-from orchard.tracking import FAILED_STATES, TrackingInfo
+from orchard.tracking import TrackingInfo, cause_of
 
 from .access import PlatformOf
 from .packed import Packed, Shelf, send
@@ -47,9 +47,7 @@ def changes(changed: Changed) -> dict[str, Any]:
     part = TrackingInfo({**changed.info, "orders": some})
     causes: dict[str, list[int]] = {}
     for position, order in zip(positions, some, strict=True):
-        status = order["status"]
-        if status["state"] in FAILED_STATES:
-            cause = str(status.get("error_message") or status["state"])
+        if (cause := cause_of(order["status"])) is not None:
             causes.setdefault(cause, []).append(position)
     return {
         "positions": positions,
