@@ -54,7 +54,7 @@ function Content() {
       </nav>
       <main id="main" tabIndex={-1}>
         {order === null && <Welcome />}
-        {order !== null && !isThere && <p class="wait">{missing.value ?? "Getting the order…"}</p>}
+        {order !== null && !isThere && (missing.value ? <Missing text={missing.value} /> : <p class="wait">Getting the order…</p>)}
         {isThere && task === null && <OrderPage key={keyOf(shown)} view={shown} />}
         {isThere && task !== null && <TaskPage key={`${keyOf(shown)}-${task}`} view={shown} task={task} />}
       </main>
@@ -68,20 +68,46 @@ function Welcome() {
   if (live.orders.value.size > 0) return <p class="wait wide-only">Choose an order to see how it stands.</p>;
   return (
     <section class="welcome">
-      <h1>No orders yet</h1>
+      <h1>{isShell() ? "No orders yet" : `No orders of project ${who?.project} yet`}</h1>
       <p>
         Submit one with{" "}
-        {who?.project === "local" && (
+        {isShell() && (
           <>
             <code>orchard submit</code>, <code>tracker.submit(…)</code> or{" "}
           </>
         )}
         <code>POST /projects/{who?.project}/jobs</code>; it appears here by itself.
       </p>
+      <Elsewhere />
       <p>
         <a href="docs">The calls of this platform</a>
       </p>
     </section>
+  );
+}
+
+function Missing({ text }: { text: string }) {
+  return (
+    <section class="welcome">
+      <p>{text}</p>
+      <Elsewhere />
+    </section>
+  );
+}
+
+/** Whether the orders of the command line are among those that are shown. */
+const isShell = (): boolean => session.value?.project === "local";
+
+/** Where the orders are that somebody may look for here in vain. */
+function Elsewhere() {
+  if (isShell()) return null;
+  return (
+    <p>
+      Orders that were submitted on the command line are not shown here: they belong to the project <code>local</code>.
+      To see them, sign in as <code>local</code> (whoever runs this platform makes its key:{" "}
+      <code>orchard project create local</code>), or ask in the shell: <code>orchard status list</code>,{" "}
+      <code>orchard report NAME</code>.
+    </p>
   );
 }
 

@@ -1,7 +1,8 @@
 // What the dashboard knows: who is signed in, where one is, the order that is looked at.
-import { computed, effect, signal } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
 import type { TaskChange } from "../parts/model";
 import { Order, View } from "../parts/order";
+import { type Route, address, filter, filtersOf, parse } from "./address";
 import {
   type Details,
   Refused,
@@ -23,11 +24,6 @@ export const session = signal<Session | null | undefined>(undefined);
 export const problem = signal<string | null>(null);
 /** What was done last, for screen readers. */
 export const said = signal("");
-
-export interface Route {
-  order: string | null;
-  task: number | null;
-}
 
 export const route = signal<Route>(parse(location.hash));
 
@@ -57,20 +53,10 @@ export const live = new Live({
 /** The task whose details are wanted: that of the page, else the one that is selected. */
 const shownTask = computed(() => route.value.task ?? (view.value && view.value.selected.value >= 0 ? view.value.selected.value : null));
 
+/** The address of an order or of one of its tasks; the order that is looked at stays filtered as it is. */
 export function hashOf(order: string | null, task: number | null = null): string {
-  if (order === null) return "#/";
-  return `#/orders/${encodeURIComponent(order)}${task === null ? "" : `/tasks/${task}`}`;
-}
-
-function parse(hash: string): Route {
-  const [where, order, what, task] = hash.replace(/^#\//, "").split("/");
-  if (where !== "orders" || !order) return { order: null, task: null };
-  try {
-    const number = what === "tasks" && /^\d+$/.test(task ?? "") ? Number(task) : null;
-    return { order: decodeURIComponent(order), task: number };
-  } catch {
-    return { order: null, task: null };
-  }
+  const here = route.value;
+  return address({ order, task, filters: order === here.order ? here.filters : "" });
 }
 
 export function go(order: string | null, task: number | null = null): void {
@@ -89,6 +75,8 @@ export async function begin(): Promise<void> {
     if (wanted === null) leave();
     else if (view.peek()?.order.model.name !== wanted) void load(wanted);
   });
+  effect(followAddress);
+  effect(keepAddress);
   effect(() => {
     const [order, task] = [view.value?.order.model.name, shownTask.value];
     details.value = null;
@@ -102,6 +90,23 @@ export async function begin(): Promise<void> {
     if (isSignedOut(error)) session.value = null;
     else problem.value = explain(error);
   }
+}
+
+/** Filter as the address says. */
+function followAddress(): void {
+  const [shown, { order, filters }] = [view.value, route.value];
+  if (shown === null || shown.order.model.name !== order) return;
+  untracked(() => filtersOf(shown) !== filters && filter(shown, filters));
+}
+
+/** Write into the address what is filtered by, without a step for the back button. */
+function keepAddress(): void {
+  const [shown, here] = [view.value, route.peek()];
+  if (shown === null || shown.order.model.name !== here.order) return;
+  const filters = filtersOf(shown);
+  if (filters === here.filters) return;
+  route.value = { ...here, filters };
+  history.replaceState(null, "", address(route.peek()));
 }
 
 function enter(found: Session): void {
@@ -135,7 +140,7 @@ function leave(): void {
 
 let loading = 0;
 
-/** Get the model of an order; what was filtered and selected stays so. */
+/** Get the model of an order; what was selected stays so, and what is filtered by is in the address. */
 async function load(name: string): Promise<void> {
   const mine = (loading += 1);
   try {
@@ -143,7 +148,8 @@ async function load(name: string): Promise<void> {
     if (mine !== loading || route.peek().order !== name) return;
     const before = view.peek();
     const next = new View(new Order(found.model));
-    if (before?.order.model.name === name) keep(before, next);
+    if (before?.order.model.name === name) next.selected.value = before.selected.peek();
+    filter(next, route.peek().filters);
     version = found.version;
     missing.value = null;
     view.value = next;
@@ -165,14 +171,6 @@ function failed(error: unknown, name: string): void {
       if (route.peek().order === name && session.peek()) void load(name);
     }, 2000);
   } else problem.value = explain(error);
-}
-
-function keep(before: View, next: View): void {
-  next.states.value = before.states.peek();
-  next.collection.value = before.collection.peek();
-  next.tiles.value = before.tiles.peek();
-  next.cause.value = before.cause.peek();
-  next.selected.value = before.selected.peek();
 }
 
 async function loadTask(order: string, task: number): Promise<void> {

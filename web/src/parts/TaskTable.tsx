@@ -21,7 +21,7 @@ export function TaskTable({ view, onOpen }: { view: View; onOpen?: (task: number
   const dated = shown.some((task) => order.isKnown(task));
   return (
     <>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Table of tasks">
+      <div class="scroll tasks" tabIndex={0} role="region" aria-label="Table of tasks">
         <table>
           <caption class="visually-hidden">{counted(found.length, "task")}</caption>
           <thead>
@@ -55,11 +55,17 @@ export function TaskTable({ view, onOpen }: { view: View; onOpen?: (task: number
                     <Swatch code={order.letter(task)} /> {order.stateName(task)}
                   </td>
                   {dated && (
-                    <td class="number">{order.isKnown(task) ? count(order.acquisitions(task).length) : ""}</td>
+                    <td class="number" data-name="Dates">
+                      {order.isKnown(task) ? count(order.acquisitions(task).length) : ""}
+                    </td>
                   )}
-                  <td class="number">{runtime === null ? "" : span(runtime)}</td>
-                  <td class="number">{order.bytes[task] ? bytes(order.bytes[task]!) : ""}</td>
-                  <td>{order.causes.get(task) ?? ""}</td>
+                  <td class="number" data-name="Runtime">
+                    {runtime === null ? "" : span(runtime)}
+                  </td>
+                  <td class="number" data-name="Size">
+                    {order.bytes[task] ? bytes(order.bytes[task]!) : ""}
+                  </td>
+                  <td class="why">{order.causes.get(task) ?? ""}</td>
                 </tr>
               );
             })}
