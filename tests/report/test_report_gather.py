@@ -116,6 +116,41 @@ def test_cubes_of_other_orders_are_left_out(made):
     assert gather(other, cubes=made.cubes).cubes == []
 
 
+@pytest.mark.parametrize(
+    ("state", "change", "found"),
+    [
+        ("COMPLETED", {}, True),
+        ("COMPLETED", {"md5": None, "size": None}, True),
+        ("COMPLETED", {"md5": "0" * 32}, False),
+        ("COMPLETED", {"md5": None, "crc32": None, "size": 1}, False),
+        ("COMPLETED", {"name": "another.tif"}, False),
+        ("RUNNING", {}, False),
+    ],
+)
+def test_cubes_of_tasks_of_the_same_names_are_left_out(made, state, change, found):
+    orders = [
+        {
+            **order,
+            "status": {
+                **order["status"],
+                "state": state,
+                "files": [{**file, **change} for file in order["status"]["files"]],
+            },
+        }
+        for order in made.info.orders
+    ]
+    other = orchard.TrackingInfo({**made.info, "orders": orders})
+    known = gather(other, cubes=made.cubes, pictures=0)
+    expected = set(done(made.info)) if found else set()
+    assert {task for cube in known.cubes for task in cube.tasks} == expected
+
+
+def test_a_record_that_tells_no_files_goes_by_names(made):
+    orders = [{**order, "status": {**order["status"], "files": []}} for order in made.info.orders]
+    other = orchard.TrackingInfo({**made.info, "orders": orders})
+    assert len(gather(other, cubes=made.cubes, pictures=0).cubes) == len(done(made.info))
+
+
 def test_progress_adds_up(made):
     steps = []
     gather(

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from orchard.errors import InputError, OrchardError
 from orchard.summary import counted
-from orchard.tracking import State
+from orchard.tracking import State, TaskStatus
 
 from .known import AcquisitionFacts, CubeFacts, Known, Picture
 
@@ -124,9 +124,10 @@ def find_cubes_of(
     limit: int = MAX_TASKS,
     callback: Callback | None = None,
 ) -> list[FoundCube]:
-    """Find the cubes in a folder that were made of an order's tasks.
+    """Find the cubes in a folder that were made of an order's results.
 
-    What is there but no whole cube of the order is passed over.
+    What is there but no whole cube of the order is passed over, also where another order has tasks
+    of the same names: the files that a cube was made of tell.
 
     Raises
     ------
@@ -146,13 +147,34 @@ def find_cubes_of(
             told = tell(cube)
         except (OrchardError, OSError, KeyError, ValueError):
             continue  # half made, or of somebody else: not ours to judge here
-        steps = [[positions[t] for t in step["tasks"] if t in positions] for step in told["steps"]]
+        ours = {
+            name
+            for source in told["sources"]
+            if (name := source["task"]) in positions
+            and _is_result(info.orders[positions[name]]["status"], source["files"])
+        }
+        steps = [[positions[t] for t in step["tasks"] if t in ours] for step in told["steps"]]
         mine = sorted({position for step in steps for position in step})
         if mine:
             found.append(FoundCube(path=cube, item=item, told=told, positions=mine, steps=steps))
             if callback:
                 callback(item=cube.name, n_steps=1)
     return found
+
+
+def _is_result(status: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a task's result are the files of a cube's source, as far as its record tells."""
+    if status["state"] != State.COMPLETED:
+        return False
+    used = {file["name"]: file for file in files}
+    for made in TaskStatus.from_dict(status).files:
+        file = used.get(made.name)
+        if file is None or made.size not in (None, file["size"]):
+            return False
+        kind, checksum = file["checksum"].split(":")
+        if {"md5": made.md5, "crc32": made.crc32}.get(kind) not in (None, checksum):
+            return False
+    return True
 
 
 def _items(folder: Path) -> Iterator[tuple[Path, Path]]:
