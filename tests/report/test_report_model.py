@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from itertools import product
 
 import numpy as np
 import orjson
@@ -15,12 +16,25 @@ from made_orders import made_order
 import orchard
 from orchard.report import AcquisitionFacts, Known, build_model, render
 from orchard.report.model import CODES
-from orchard.report.names import pack_names, unpack_names
+from orchard.report.names import pack_names
 from orchard.tracking import State, TrackingInfo
 
 
 def sizes(model: dict) -> tuple[int, int, int]:
     return len(model["collections"]), len(model["tiles"]["label"]), len(model["periods"])
+
+
+def unpack_names(packed, sizes):
+    """Return the names that were packed, as the pages do."""
+    if "parts" in packed:
+        return [
+            "".join(p if isinstance(p, str) else p[1][index[p[0]]] for p in packed["parts"])
+            for index in product(*map(range, sizes))
+        ]
+    names = [""]
+    for same, rest in zip(packed["front"][::2], packed["front"][1::2], strict=True):
+        names.append(names[-1][:same] + rest)
+    return names[1:]
 
 
 words = st.text("ab-_2", min_size=0, max_size=4)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["pack_names", "unpack_names"]
+__all__ = ["pack_names"]
 
 
 def pack_names(names: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
@@ -39,17 +39,6 @@ def pack_names(names: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
         front += [same, name[same:]]
         before = name
     return {"front": front}
-
-
-def unpack_names(packed: dict[str, Any], sizes: Sequence[int]) -> list[str]:
-    """Return the names that were packed; the pages do the same."""
-    if "parts" in packed:
-        return _joined(packed["parts"], sizes)
-    front, names, before = packed["front"], [], ""
-    for same, rest in zip(front[::2], front[1::2], strict=True):
-        before = before[:same] + rest
-        names.append(before)
-    return names
 
 
 def _parts(names: Sequence[str], sizes: Sequence[int]) -> list[Any] | None:
