@@ -8,6 +8,7 @@ BIN   := $(VENV)/bin
 UV    := $(BIN)/uv
 STAMP := $(VENV)/.installed
 PAGES := src/orchard/report/static/built.txt
+NATIVE := src/orchard/tiff/_lzw.so
 AZURITE := tests/stores/azurite
 UV_VERSION := 0.9.30
 PYTEST_ARGS ?= -n 2 --dist worksteal
@@ -17,7 +18,7 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
-install: $(STAMP) $(PAGES) ## make .venv with all that the demo, tests and benchmarks need
+install: $(STAMP) $(NATIVE) $(PAGES) ## make .venv with all that the demo, tests and benchmarks need
 
 # The stamp is written last: an interrupted install is done again.
 $(STAMP): requirements.lock pyproject.toml
@@ -26,6 +27,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps -e .
 	@touch $@
+
+# The decoder in C, where there is a compiler; without it GDAL decodes.
+$(NATIVE): native/lzw.c native/build.py | $(STAMP)
+	@$(BIN)/python native/build.py
 
 # The report and the dashboard, where there is npm; without it `orchard report` says what to do.
 $(PAGES): $(shell find web -name node_modules -prune -o -type f -print) | $(STAMP)
@@ -68,4 +73,4 @@ lock: ## resolve the dependencies anew into requirements.lock
 		--generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove what make and the tools leave behind
-	rm -rf $(VENV) demo site src/orchard/report/static .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site src/orchard/report/static $(NATIVE) .pytest_cache .mypy_cache .ruff_cache .hypothesis

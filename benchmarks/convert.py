@@ -1,8 +1,9 @@
 """How fast pre-ARD becomes cubes: Orchard, the xarray way, and the limit, in alternating rounds.
 
 The limit is what cannot be left out: decode every block once, then shuffle and deflate every chunk
-once, two threads each, nothing written. The xarray way is: open chunked, restack bands and dates,
-``to_netcdf`` with zlib. Each way runs in a process of its own; imports are not counted.
+once, two threads each, nothing written, with Orchard's own decoders or, as `gdal`, with GDAL's. The
+xarray way is: open chunked, restack bands and dates, ``to_netcdf`` with zlib. Each way runs in a
+process of its own; imports are not counted.
 
     python benchmarks/convert.py                  # 2048 px, 8 bands x 12 dates, interleaved LZW
     python benchmarks/convert.py --size 1024 --rounds 5
@@ -212,44 +213,60 @@ def xarray_way(*, concat: bool) -> Callable[[Path, Path], Callable[[], Path]]:
     return prepare
 
 
-def limit(folder: Path, dest: Path) -> Callable[[], Path]:
-    import rasterio
-    from isal import isal_zlib
+def limit(*, gdal: bool) -> Callable[[Path, Path], Callable[[], Path]]:
+    """Decode every block and deflate every chunk, by Orchard's decoders or by GDAL's."""
 
-    from orchard.ard.codec import shuffle
+    def prepare(folder: Path, dest: Path) -> Callable[[], Path]:
+        import rasterio
+        from isal import isal_zlib
 
-    del dest
-    image = json.loads((folder / f"{NAME}.json").read_text())["image"]
-    bands = len(image["bands"])
-    with rasterio.open(folder / f"{NAME}.tif") as dataset:
-        windows = [window for _, window in dataset.block_windows(1)]
-        # Where decoded blocks go; touched, so that no page is missing when it counts.
-        blocks = [np.zeros((dataset.count, w.height, w.width), dataset.dtypes[0]) for w in windows]
-    local = threading.local()
+        from orchard.ard.blocks import BlockFile
+        from orchard.ard.codec import shuffle
+        from orchard.preard import Window
 
-    def decode(number: int) -> None:
-        if not hasattr(local, "dataset"):
-            local.dataset = rasterio.open(folder / f"{NAME}.tif")
-        local.dataset.read(window=windows[number], out=blocks[number])
+        del dest
+        path = folder / f"{NAME}.tif"
+        image = json.loads((folder / f"{NAME}.json").read_text())["image"]
+        bands = len(image["bands"])
+        with rasterio.open(path) as dataset:
+            windows = [window for _, window in dataset.block_windows(1)]
+            # Where decoded blocks go; touched, so that no page is missing when it counts.
+            blocks = [
+                np.zeros((dataset.count, w.height, w.width), dataset.dtypes[0]) for w in windows
+            ]
+        local, file = threading.local(), BlockFile(path)
 
-    def compress(number: int) -> None:
-        block = blocks[number]
-        cube = block.reshape(-1, bands, *block.shape[1:])
-        for band in range(bands):
-            for start in range(0, len(cube), 50):
-                isal_zlib.compress(shuffle(cube[start : start + 50, band]), 1)
+        def decode(number: int) -> None:
+            window, block = windows[number], blocks[number]
+            if not gdal:
+                place = Window(window.row_off, window.col_off, window.height, window.width)
+                file.read(range(len(block)), place, block)
+                return
+            if not hasattr(local, "dataset"):
+                local.dataset = rasterio.open(path)
+            local.dataset.read(window=window, out=block)
 
-    def work() -> Path:
-        with rasterio.Env(GDAL_CACHEMAX=2**27), ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(decode, range(len(windows))))
-            list(pool.map(compress, range(len(windows))))
-        return folder
+        def compress(number: int) -> None:
+            block = blocks[number]
+            cube = block.reshape(-1, bands, *block.shape[1:])
+            for band in range(bands):
+                for start in range(0, len(cube), 50):
+                    isal_zlib.compress(shuffle(cube[start : start + 50, band]), 1)
 
-    return work
+        def work() -> Path:
+            with rasterio.Env(GDAL_CACHEMAX=2**27), ThreadPoolExecutor(WORKERS) as pool:
+                list(pool.map(decode, range(len(windows))))
+                list(pool.map(compress, range(len(windows))))
+            return folder
+
+        return work
+
+    return prepare
 
 
 WAYS: dict[str, Callable[[Path, Path], Callable[[], Path]]] = {
-    "limit": limit,
+    "limit": limit(gdal=False),
+    "gdal": limit(gdal=True),
     "netcdf": orchard("netcdf"),
     "zarr": orchard("zarr"),
     "cog": orchard("cog"),
@@ -316,7 +333,7 @@ def compare(ways: list[str], folder: Path, place: Path, rounds: int) -> None:
         ratios = [r["seconds"] / b["seconds"] for r, b in zip(results, base, strict=True)]
         middle = {key: statistics.median(r[key] for r in results) for key in results[0]}
         text = " ".join(f"{ratio:.2f}" for ratio in ratios)
-        size = "-" if way == "limit" else f"{middle['size']:.0f}"
+        size = "-" if way in ("limit", "gdal") else f"{middle['size']:.0f}"
         print(
             f"{way:7} {middle['seconds']:9.2f} {middle['cpu']:7.1f}   "
             f"{statistics.median(ratios):5.2f} ({text})".ljust(57)
@@ -355,7 +372,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--dates", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", nargs="+", default=["limit", "netcdf", "zarr", "xarray"])
+    parser.add_argument("--ways", nargs="+", default=["limit", "gdal", "netcdf", "zarr", "xarray"])
     parser.add_argument("--interleave", default="pixel", choices=["pixel", "band"])
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--real", action="store_true")

@@ -267,7 +267,7 @@ def contributing(case: dict[str, Any]) -> tuple[list[Any], list[Any]]:
 def run_limit(case: dict[str, Any], out: Path, workers: int) -> Any:
     from concurrent.futures import ThreadPoolExecutor
 
-    from orchard.engines.local.pixels import codecs
+    from orchard.tiff import codecs
 
     read, written = contributing(case)
     # Blocks come file by file, and are read so.

@@ -27,7 +27,7 @@ FLOORS = (
         "_filters_serialised", "checksums", "collecting",
         "collections", "composite", "documents", "filters",
         "grid", "memory", "naming", "orders", "preard", "qa", "registry", "sources", "summary",
-        "tracking",
+        "tiff", "tracking",
     },
     {"stores", "engines"},
     {

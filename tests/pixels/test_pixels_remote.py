@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from pixel_scenes import ground, noise, read, request, scene, write_scene
 
-from orchard.engines.local.pixels import Window, files, write_shard
+from orchard.engines.local.pixels import Window, write_shard
 from orchard.errors import SceneError
+from orchard.tiff import files
 
 TILE = ground(left=500_000, top=4_500_000, res=30, size=(300, 300))
 LATENCY = 0.02
@@ -194,7 +195,7 @@ def test_what_may_pass_is_told_from_what_will_not(
     from obstore.store import HTTPStore
 
     from orchard.engines.local.failures import Kind, classify
-    from orchard.engines.local.pixels import files
+    from orchard.tiff import files
 
     log, folder = server
     served(folder, "a.tif")

@@ -24,7 +24,7 @@ _HEADER = b"\x78\x9c"
 _LAST_BLOCK = b"\x01\x00\x00\xff\xff"
 _STORED = 0xFFFF
 _RAW = -15
-_SAMPLE = 8192
+_SAMPLE = 4096
 _WORTH_IT = 0.985
 
 
@@ -44,7 +44,7 @@ class Deflate:
     level: int | None = None
 
     def encode(self, chunk: NDArray[Any]) -> bytes:
-        """Encode a whole chunk (C order)."""
+        """Encode a whole chunk, of any strides, in C order."""
         data = shuffle(chunk)
         if self.level is not None:
             return zlib.compress(data.data, self.level)
@@ -99,17 +99,17 @@ def _stored(plane: NDArray[np.uint8]) -> list[Any]:
 def shuffle(chunk: NDArray[Any]) -> NDArray[np.uint8]:
     """Put the first bytes of all numbers first, then all second bytes, … (HDF5's shuffle)."""
     size = chunk.dtype.itemsize
-    if size == 1:
-        return np.ascontiguousarray(chunk).view(np.uint8).reshape(1, -1)
-    out = np.empty((size, chunk.size), np.uint8)
+    out = np.empty((size, *chunk.shape), np.uint8)
     if size == 2:
-        # Arithmetic is several times as fast here as gathering every other byte.
-        words = np.ascontiguousarray(chunk).view(np.uint16).reshape(-1)
-        np.copyto(out[0], words, casting="unsafe")
-        np.copyto(out[1], words >> 8, casting="unsafe")
+        # Arithmetic is several times as fast here as gathering every other byte, and takes chunks
+        # of any strides; a step at a time stays in the cache.
+        for step, words in enumerate(chunk.view(np.uint16)):
+            np.copyto(out[0, step], words, casting="unsafe")
+            np.copyto(out[1, step], words >> 8, casting="unsafe")
     else:
-        np.copyto(out, np.ascontiguousarray(chunk).view(np.uint8).reshape(-1, size).T)
-    return out
+        pieces = np.ascontiguousarray(chunk).view(np.uint8).reshape(*chunk.shape, size)
+        np.copyto(out, np.moveaxis(pieces, -1, 0))
+    return out.reshape(size, -1)
 
 
 def unshuffle(data: bytes, dtype: str) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .disk import flush
 from .units import units
 
 if TYPE_CHECKING:
@@ -176,8 +177,7 @@ class CogWriter:
             dataset.update_tags(
                 TIFFTAG_DATETIME=self.plan.steps[step].time.strftime("%Y:%m:%d %H:%M:%S")
             )
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(path)
 
     def _is_quality(self, name: str) -> bool:
         return any(band.qa for band in self.plan.bands if band.name == name)

@@ -11,6 +11,7 @@ import numpy as np
 from orchard.errors import DataError
 
 from .codec import Deflate, is_fill, padded
+from .disk import begin_flush, flush
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from .plan import CubePlan
 
 __all__ = ["NetcdfWriter"]
+
+# Written before the disk is told to begin.
+_FLUSH_BYTES = 32 << 20
 
 Payload = tuple[str, list[tuple[tuple[int, int, int], bytes]]]
 
@@ -73,6 +77,7 @@ class NetcdfWriter:
         self.path = path
         self.plan = plan
         self._file: Any = None
+        self._waiting = self._flushed = 0
         self._chunks: dict[str, int] = dict.fromkeys(plan.variables, 0)
         encoding = plan.options.encoding
         self._deflate = Deflate(level=encoding.level and min(encoding.level, 9))
@@ -141,6 +146,16 @@ class NetcdfWriter:
         for offset, data in chunks:
             dataset.write_direct_chunk(offset, data)
         self._chunks[name] += len(chunks)
+        self._waiting += sum(len(data) for _, data in chunks)
+        if self._waiting >= _FLUSH_BYTES:
+            self._begin_flush()
+
+    def _begin_flush(self) -> None:
+        # HDF5 puts new chunks at the end of the file.
+        descriptor = self._file.id.get_vfd_handle()
+        size = os.fstat(descriptor).st_size
+        begin_flush(descriptor, self._flushed, size - self._flushed)
+        self._flushed, self._waiting = size, 0
 
     def finish(self, measured: Mapping[str, NDArray[Any]]) -> None:
         """Write what was measured, check that every chunk is there, and flush to disk."""
@@ -152,11 +167,7 @@ class NetcdfWriter:
             if stored != count:
                 raise DataError(f"{self.path}: {name} has {stored} chunks instead of {count}")
         self.close()
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(self.path)
 
     def close(self) -> None:
         """Let go of the file."""

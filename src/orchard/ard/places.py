@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchard.errors import AccessError, StoreError, TemplateError
 
+from .disk import flush
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
@@ -154,7 +156,7 @@ class Place:
             _remove(self._old)
             self.cube.rename(self._old)
         temporary.replace(self.cube)
-        _sync(self.folder)
+        flush(self.folder)
         write_json(self.item, item)
         _remove(self._old)
 
@@ -192,14 +194,6 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file in one atomic step."""
     temporary = _temporary(path)
@@ -211,7 +205,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+    flush(path.parent)
 
 
 @contextmanager

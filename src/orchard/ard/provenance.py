@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SourceFile", "SourceImage", "provenance", "read_provenance"]
 
+_PIECE = 32 << 20
 _PART = 2**20
 
 
@@ -46,25 +47,45 @@ class SourceImage:
 
 def provenance(metadata: ImageMetadata, files: Mapping[str, Path], *, workers: int) -> SourceImage:
     """Take the checksums of an image's files, where its maker has not recorded them."""
-    recorded = {record.name: record.md5 for record in metadata.manifest}
-
-    def source(name: str) -> SourceFile:
-        md5 = recorded.get(name)
-        checksum = f"md5:{md5}" if md5 else f"crc32:{_crc32(files[name])}"
-        return SourceFile(name=name, size=files[name].stat().st_size, checksum=checksum)
-
-    with ThreadPoolExecutor(workers) as pool:
-        found = tuple(pool.map(source, sorted(files)))
+    checksums = {
+        record.name: f"md5:{record.md5}"
+        for record in metadata.manifest
+        if record.md5 and record.name in files
+    }
+    unknown = {name: path for name, path in files.items() if name not in checksums}
+    checksums |= {name: f"crc32:{crc:08x}" for name, crc in _crc32(unknown, workers).items()}
+    found = tuple(
+        SourceFile(name=name, size=files[name].stat().st_size, checksum=checksums[name])
+        for name in sorted(files)
+    )
     return SourceImage(task=metadata.name, document=_digest(metadata), files=found)
 
 
-def _crc32(path: Path) -> str:
+def _crc32(files: Mapping[str, Path], workers: int) -> dict[str, int]:
+    """Take the CRC-32 of files, several pieces at a time."""
     # ISA-L's is as fast as memory; a cryptographic digest would cost a tenth of the conversion.
-    crc, buffer = 0, bytearray(_PART)
+    pieces = [
+        (name, start, min(_PIECE, size - start))
+        for name, path in files.items()
+        for size in [path.stat().st_size]
+        for start in range(0, size, _PIECE)
+    ]
+    found = dict.fromkeys(files, 0)
+    with ThreadPoolExecutor(workers) as pool:
+        crcs = pool.map(lambda piece: _crc32_of(files[piece[0]], *piece[1:]), pieces)
+        for (name, _, size), crc in zip(pieces, crcs, strict=True):
+            found[name] = isal_zlib.crc32_combine(found[name], crc, size)
+    return found
+
+
+def _crc32_of(path: Path, start: int, size: int) -> int:
+    crc, buffer = 0, bytearray(min(_PART, size))
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
+        file.seek(start)
+        while size > 0 and (count := file.readinto(memoryview(buffer)[: min(_PART, size)])):
             crc = isal_zlib.crc32(memoryview(buffer)[:count], crc)
-    return f"{crc:08x}"
+            size -= count
+    return crc
 
 
 def _digest(metadata: ImageMetadata) -> str:

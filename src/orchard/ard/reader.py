@@ -1,6 +1,7 @@
 """Pixels of a pre-ARD image: its shards, checked against its metadata, read as one array.
 
-The GeoTIFFs may have any interleave, compression and shard layout; GDAL decodes them.
+The GeoTIFFs may have any interleave, compression and shard layout. What we do not decode ourselves,
+and what our decoders refuse, is GDAL's: it judges whether a file is broken.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import rasterio.windows
 
 from orchard.errors import ShardError
 from orchard.preard import ImageMetadata, ImageTile, Window, parse_shard_name
+from orchard.tiff import Unsupported
+
+from .blocks import BlockFile, let_go
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,18 +77,21 @@ class ImageReader:
         self.bands = bands
         self.fill = fill
         self.block = block
+        self._prepare()
+
+    def _prepare(self) -> None:
         self._local = threading.local()
         self._opened: list[Any] = []
+        self._lock = threading.Lock()
+        self._files: dict[Path, BlockFile | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        del state["_local"], state["_opened"]
-        return state
+        own = ("_local", "_opened", "_lock", "_files")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._local = threading.local()
-        self._opened = []
+        self._prepare()
 
     def read(
         self,
@@ -123,34 +130,56 @@ class ImageReader:
         for shard, part in parts:
             # Most images have all dates in each file; a file of some has them in time.
             for first, last in _runs([date in shard.dates for date in dates]):
-                # GDAL counts from 1; in the file the band is fastest, then the date.
+                # In the file the band is fastest, then the date.
                 indexes = [
-                    (date - shard.dates.start) * self.bands + band + 1
+                    (date - shard.dates.start) * self.bands + band
                     for date in dates[first:last]
                     for band in bands
                 ]
                 flat = array[first:last].reshape(-1, window.height, window.width)
-                self._read_part(shard, part, indexes, window, flat)
+                row, col = part.row_off - window.row_off, part.col_off - window.col_off
+                into = flat[:, row : row + part.height, col : col + part.width]
+                inside = Window(
+                    part.row_off - shard.window.row_off,
+                    part.col_off - shard.window.col_off,
+                    part.height,
+                    part.width,
+                )
+                if not self._read_blocks(shard.path, indexes, inside, into):
+                    self._read_by_gdal(shard.path, indexes, inside, into)
         return array
 
-    def _read_part(
-        self, shard: Shard, part: Window, indexes: list[int], window: Window, array: NDArray[Any]
+    def _read_blocks(
+        self, path: Path, indexes: list[int], window: Window, out: NDArray[Any]
+    ) -> bool:
+        """Read bands, counted from 0, of a window of a file; False: that is for GDAL to do."""
+        file = self._block_file(path)
+        if file is None:
+            return False
+        try:
+            file.read(indexes, window, out)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _block_file(self, path: Path) -> BlockFile | None:
+        with self._lock:
+            if path not in self._files:
+                try:
+                    self._files[path] = BlockFile(path)
+                except (Unsupported, OSError, ValueError):
+                    self._files[path] = None
+            return self._files[path]
+
+    def _read_by_gdal(
+        self, path: Path, indexes: list[int], window: Window, out: NDArray[Any]
     ) -> None:
         inside = rasterio.windows.Window(
-            part.col_off - shard.window.col_off,
-            part.row_off - shard.window.row_off,
-            part.width,
-            part.height,
+            window.col_off, window.row_off, window.width, window.height
         )
-        with translated(shard.path):
-            dataset = self._open(shard.path)
-            if part == window:
-                dataset.read(indexes, window=inside, out=array)
-            else:
-                row, col = part.row_off - window.row_off, part.col_off - window.col_off
-                array[:, row : row + part.height, col : col + part.width] = dataset.read(
-                    indexes, window=inside
-                )
+        with translated(path):
+            numbers = [index + 1 for index in indexes]  # GDAL counts from 1
+            out[...] = self._open(path).read(numbers, window=inside)
 
     def _open(self, path: Path) -> Any:
         # A GDAL dataset belongs to one thread; opening one for each read would cost more than
@@ -164,6 +193,8 @@ class ImageReader:
 
     def close(self) -> None:
         """Close the files of every thread; no thread may be reading."""
+        let_go()
+        self._files.clear()
         while self._opened:
             self._opened.pop().close()
         self._local = threading.local()

@@ -11,7 +11,6 @@ import base64
 import os
 import struct
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from orchard.errors import DataError
 
 from .codec import is_fill, padded
+from .disk import begin_flush, flush_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,7 +38,6 @@ _ABSENT = 2**64 - 1
 _LEVEL = 1
 # Blosc's own choice of block suits the L1 cache; a larger one is twice as fast here, and smaller.
 _BLOSC_BLOCK = 2**20
-_FLUSHES = 8
 
 _PROJ = {
     "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f",
@@ -93,7 +92,7 @@ class _ShardWriter:
         with file.open("wb") as shard:
             shard.writelines([*parts, table, struct.pack("<I", crc32c(table))])
             shard.flush()
-            _begin_flush(shard.fileno())
+            begin_flush(shard.fileno())
         return name, 1
 
     def _compress(self, chunk: NDArray[Any]) -> bytes:
@@ -229,7 +228,7 @@ class ZarrWriter:
             # It is an agreed extension that every reader may ignore; zarr-python warns of it.
             warnings.filterwarnings("ignore", "Consolidated metadata")
             zarr.consolidate_metadata(self.path)
-        _sync_tree(self.path)
+        flush_tree(self.path)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -264,32 +263,6 @@ def _encoded_fill(fill: float, dtype: np.dtype[Any]) -> int | str:
     if dtype.kind == "f":
         return base64.standard_b64encode(struct.pack("<d", float(fill))).decode()
     return int(fill)
-
-
-def _begin_flush(file: int) -> None:
-    """Have the system write a file to disk while the work goes on."""
-    if hasattr(os, "posix_fadvise"):
-        # What Linux does of "not needed" pages that are not written yet is to start writing them.
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _sync_tree(path: Path) -> None:
-    """Flush all files and folders to disk, several at a time: each waits for the disk."""
-    whole = [
-        os.path.join(place, name)  # noqa: PTH118 - "."
-        for place, _, files in os.walk(path)
-        for name in [*files, "."]
-    ]
-    with ThreadPoolExecutor(_FLUSHES) as pool:
-        list(pool.map(_sync, whole))
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _crc_table() -> tuple[int, ...]:

@@ -12,7 +12,8 @@ import pyproj
 from affine import Affine
 from rasterio.io import MemoryFile
 
-from . import tiff
+from orchard.tiff import directory
+
 from .writer import plain_tiff
 
 if TYPE_CHECKING:
@@ -152,13 +153,13 @@ def geo_tags(crs: str, transform: Affine) -> Mapping[int, Tag]:
         with memory.open(**profile) as file:
             file.write(np.zeros((1, 1, 1), np.uint8))
         data = memory.read()
-    return tags_of(next(tiff.directories(lambda offset, size: data[offset : offset + size])))
+    return tags_of(next(directory.directories(lambda offset, size: data[offset : offset + size])))
 
 
-def tags_of(image: tiff.Directory) -> Mapping[int, Tag]:
+def tags_of(image: directory.Directory) -> Mapping[int, Tag]:
     """GeoTIFF's tags of a directory, in little-endian order."""
     found = {}
-    for tag in tiff.GEO_TAGS:
+    for tag in directory.GEO_TAGS:
         if tag in image:
             kind, count, _ = image.entries[tag]
             if kind == 2:

@@ -14,15 +14,16 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from . import tiff
-from .codecs import decode
-from .files import is_remote, local_path, open_file
+from orchard.tiff import directory
+from orchard.tiff.codecs import decode
+from orchard.tiff.files import is_remote, local_path, open_file
+
 from .geo import Grid, checked_georeference, georeference, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .files import File
+    from orchard.tiff.files import File
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -92,7 +93,7 @@ def open_raster(href: str) -> Raster:
     if not _has_sidecar(href):
         try:
             return TiffRaster(href)
-        except tiff.Unsupported:
+        except directory.Unsupported:
             pass
     return GdalRaster(href)
 
@@ -123,25 +124,25 @@ class TiffRaster:
 
     def __init__(self, href: str) -> None:
         self._file = open_file(href)
-        images = list(tiff.directories(_Head(self._file).read))
-        self._index = tiff.block_index(images[0])
+        images = list(directory.directories(_Head(self._file).read))
+        self._index = directory.block_index(images[0])
         crs, transform = georeference(tags_of(images[0]))
         height, width = self._index.height, self._index.width
         self.grid = Grid(crs=crs, transform=transform, height=height, width=width)
         self.bands = self._index.bands
         self.block = self._index.format.shape
         self._nodata = None
-        if tiff.GDAL_NODATA in images[0]:
-            self._nodata = float(images[0].text(tiff.GDAL_NODATA))
+        if directory.GDAL_NODATA in images[0]:
+            self._nodata = float(images[0].text(directory.GDAL_NODATA))
         self._mask = self._find_mask(images[1:])
 
-    def _find_mask(self, images: Sequence[tiff.Directory]) -> tiff.BlockIndex | None:
+    def _find_mask(self, images: Sequence[directory.Directory]) -> directory.BlockIndex | None:
         for image in images:
-            kind = image.number(tiff.SUBFILE_TYPE, 0)
-            if kind & tiff.MASK and not kind & tiff.REDUCED:
-                index = tiff.block_index(image)
+            kind = image.number(directory.SUBFILE_TYPE, 0)
+            if kind & directory.MASK and not kind & directory.REDUCED:
+                index = directory.block_index(image)
                 if index.grid != self._index.grid or index.format.shape != self.block:
-                    raise tiff.Unsupported("a mask with blocks of its own")
+                    raise directory.Unsupported("a mask with blocks of its own")
                 return index
         return None
 

@@ -18,8 +18,8 @@ from affine import Affine
 
 from orchard.errors import InputError, SceneError
 from orchard.memory import keep_freed_memory
+from orchard.tiff.files import is_remote
 
-from .files import is_remote
 from .geo import geo_tags, lattice_of
 from .mapping import map_window, positions
 from .mosaic import Ahead, Canvas, Layer, LayerError

@@ -16,8 +16,8 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from . import tiff
-from .codecs import NUMBERS, encode
+from orchard.tiff import directory
+from orchard.tiff.codecs import NUMBERS, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -203,36 +203,36 @@ class TiffWriter:
         kind = KINDS[layout.dtype.kind]
         offset, code = (LONG8, "<u8") if layout.big else (LONG, "<u4")
         tags: dict[int, Tag] = {
-            tiff.WIDTH: _tag(LONG, [width]),
-            tiff.HEIGHT: _tag(LONG, [height]),
-            tiff.BITS: _tag(SHORT, [8 * layout.dtype.itemsize] * bands),
-            tiff.COMPRESSION: _tag(SHORT, [NUMBERS[layout.creation.codec]]),
-            tiff.PHOTOMETRIC: _tag(SHORT, [1]),
-            tiff.SAMPLES: _tag(SHORT, [bands]),
-            tiff.PLANAR: _tag(SHORT, [2]),
-            tiff.PREDICTOR: _tag(SHORT, [layout.predictor]),
-            tiff.TILE_WIDTH: _tag(SHORT, [layout.creation.blocksize]),
-            tiff.TILE_HEIGHT: _tag(SHORT, [layout.creation.blocksize]),
-            tiff.TILE_OFFSETS: (
+            directory.WIDTH: _tag(LONG, [width]),
+            directory.HEIGHT: _tag(LONG, [height]),
+            directory.BITS: _tag(SHORT, [8 * layout.dtype.itemsize] * bands),
+            directory.COMPRESSION: _tag(SHORT, [NUMBERS[layout.creation.codec]]),
+            directory.PHOTOMETRIC: _tag(SHORT, [1]),
+            directory.SAMPLES: _tag(SHORT, [bands]),
+            directory.PLANAR: _tag(SHORT, [2]),
+            directory.PREDICTOR: _tag(SHORT, [layout.predictor]),
+            directory.TILE_WIDTH: _tag(SHORT, [layout.creation.blocksize]),
+            directory.TILE_HEIGHT: _tag(SHORT, [layout.creation.blocksize]),
+            directory.TILE_OFFSETS: (
                 offset,
                 self._offsets[level].size,
                 self._offsets[level].astype(code).tobytes(),
             ),
-            tiff.TILE_BYTES: (
+            directory.TILE_BYTES: (
                 LONG,
                 self._sizes[level].size,
                 self._sizes[level].astype("<u4").tobytes(),
             ),
-            tiff.SAMPLE_FORMAT: _tag(SHORT, [kind] * bands),
-            tiff.GDAL_NODATA: _ascii(_number(layout.nodata)),
+            directory.SAMPLE_FORMAT: _tag(SHORT, [kind] * bands),
+            directory.GDAL_NODATA: _ascii(_number(layout.nodata)),
         }
         if bands > 1:
-            tags[tiff.EXTRA_SAMPLES] = _tag(SHORT, [0] * (bands - 1))
+            tags[directory.EXTRA_SAMPLES] = _tag(SHORT, [0] * (bands - 1))
         if level:
-            tags[tiff.SUBFILE_TYPE] = _tag(LONG, [tiff.REDUCED])
+            tags[directory.SUBFILE_TYPE] = _tag(LONG, [directory.REDUCED])
         else:
             tags |= layout.geo
-            tags[tiff.GDAL_METADATA] = _ascii(_metadata(layout.descriptions))
+            tags[directory.GDAL_METADATA] = _ascii(_metadata(layout.descriptions))
         return tags
 
 
@@ -322,21 +322,21 @@ def plain_tiff(values: Array, geo: Mapping[int, Tag], nodata: float | None) -> b
     height, width = values.shape
     size = values.nbytes
     tags: dict[int, Tag] = {
-        tiff.WIDTH: _tag(LONG, [width]),
-        tiff.HEIGHT: _tag(LONG, [height]),
-        tiff.BITS: _tag(SHORT, [8 * values.itemsize]),
-        tiff.COMPRESSION: _tag(SHORT, [1]),
-        tiff.PHOTOMETRIC: _tag(SHORT, [1]),
-        tiff.STRIP_OFFSETS: (LONG8, 1, struct.pack("<Q", 0)),
-        tiff.SAMPLES: _tag(SHORT, [1]),
-        tiff.ROWS_PER_STRIP: _tag(LONG, [height]),
-        tiff.STRIP_BYTES: (LONG8, 1, struct.pack("<Q", size)),
-        tiff.SAMPLE_FORMAT: _tag(SHORT, [KINDS[values.dtype.kind]]),
+        directory.WIDTH: _tag(LONG, [width]),
+        directory.HEIGHT: _tag(LONG, [height]),
+        directory.BITS: _tag(SHORT, [8 * values.itemsize]),
+        directory.COMPRESSION: _tag(SHORT, [1]),
+        directory.PHOTOMETRIC: _tag(SHORT, [1]),
+        directory.STRIP_OFFSETS: (LONG8, 1, struct.pack("<Q", 0)),
+        directory.SAMPLES: _tag(SHORT, [1]),
+        directory.ROWS_PER_STRIP: _tag(LONG, [height]),
+        directory.STRIP_BYTES: (LONG8, 1, struct.pack("<Q", size)),
+        directory.SAMPLE_FORMAT: _tag(SHORT, [KINDS[values.dtype.kind]]),
         **geo,
     }
     if nodata is not None:
-        tags[tiff.GDAL_NODATA] = _ascii(_number(nodata))
+        tags[directory.GDAL_NODATA] = _ascii(_number(nodata))
     start = 16 + len(_directory(tags, start=16, big=True, last=True))
-    tags[tiff.STRIP_OFFSETS] = (LONG8, 1, struct.pack("<Q", start))
+    tags[directory.STRIP_OFFSETS] = (LONG8, 1, struct.pack("<Q", start))
     head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16)
     return head + _directory(tags, start=16, big=True, last=True) + values.tobytes()

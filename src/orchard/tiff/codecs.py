@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import numpy as np
 
+from . import lzw
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -146,7 +148,7 @@ _ENCODERS: dict[str, Callable[..., Any]] = {
 
 _DECODERS: dict[str, Callable[[bytes, int], Any]] = {
     "none": lambda data, size: data[:size],
-    "lzw": lambda data, size: imagecodecs.lzw_decode(data, out=size),
+    "lzw": lzw.decode,
     "deflate": lambda data, size: imagecodecs.deflate_decode(data, out=size),
     "packbits": lambda data, size: imagecodecs.packbits_decode(data, out=size),
     "zstd": lambda data, size: imagecodecs.zstd_decode(data, out=size),

@@ -1,0 +1,68 @@
+"""Compile `native/lzw.c` into `src/orchard/tiff/_lzw.so`, unless that is there and newer.
+
+    python native/build.py
+
+Needs a C compiler: the one that Python was built with, or that the environment's `CC` names.
+Without one Orchard does the same work by libraries, more slowly.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+NATIVE = Path(__file__).resolve().parent
+SOURCE = NATIVE / "lzw.c"
+LIBRARY = NATIVE.parent / "src" / "orchard" / "tiff" / "_lzw.so"
+NO_COMPILER = (
+    "no C compiler: LZW is decoded by libraries, at half the speed; install gcc or clang and run: "
+    "python native/build.py"
+)
+
+
+def compiler() -> list[str] | None:
+    """Return the command of the C compiler, or None: there is none that takes gcc's options."""
+    if os.name != "posix" or sys.byteorder != "little":
+        return None
+    for name in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc"):
+        command = shlex.split(name or "")
+        if command and shutil.which(command[0]):
+            return command
+    return None
+
+
+def is_current() -> bool:
+    """Whether the library is newer than its source."""
+    return LIBRARY.is_file() and LIBRARY.stat().st_mtime >= SOURCE.stat().st_mtime
+
+
+def build(command: list[str]) -> None:
+    """Compile; the library appears whole."""
+    part = LIBRARY.with_suffix(f".{os.getpid()}.part")
+    options = ("-std=c99", "-O3", "-Wall", "-Wextra", "-shared", "-fPIC")
+    try:
+        subprocess.run([*command, *options, "-o", str(part), str(SOURCE)], check=True)
+        part.replace(LIBRARY)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Build if need be; that there is no compiler is told, and no error."""
+    if is_current():
+        return 0
+    command = compiler()
+    if command is None:
+        sys.stderr.write(f"{NO_COMPILER}\n")
+        return 0
+    build(command)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
