@@ -8,7 +8,7 @@ BIN   := $(VENV)/bin
 UV    := $(BIN)/uv
 STAMP := $(VENV)/.installed
 PAGES := src/orchard/report/static/built.txt
-NATIVE := src/orchard/tiff/_lzw.so
+NATIVE := src/orchard/tiff/_native.so
 AZURITE := tests/stores/azurite
 UV_VERSION := 0.9.30
 PYTEST_ARGS ?= -n 2 --dist worksteal
@@ -28,8 +28,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps -e .
 	@touch $@
 
-# The decoder in C, where there is a compiler; without it GDAL decodes.
-$(NATIVE): native/lzw.c native/build.py | $(STAMP)
+# What is written in C, where there is a compiler; without it libraries do the same.
+$(NATIVE): $(wildcard native/*.c) native/build.py | $(STAMP)
 	@$(BIN)/python native/build.py
 
 # The report and the dashboard, where there is npm; without it `orchard report` says what to do.

@@ -1,4 +1,4 @@
-"""Build hook: a wheel carries the bundled pages and the compiled decoder, whoever makes it."""
+"""Build hook: a wheel carries the bundled pages and what is written in C, whoever makes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class BuiltParts(BuildHookInterface):  # type: ignore[type-arg]
-    """Bundles the pages and compiles the decoder before they are packed."""
+    """Bundles the pages and compiles before they are packed."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build what has changed; `version` is "standard" or "editable"."""

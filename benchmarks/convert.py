@@ -151,8 +151,13 @@ def real(folder: Path) -> None:
 
 def orchard(kind: str) -> Callable[[Path, Path], Callable[[], Path]]:
     def prepare(folder: Path, dest: Path) -> Callable[[], Path]:
+        import h5netcdf
+        import pyproj
+        import zarr
+
         from orchard.ard import convert
 
+        _ = h5netcdf, pyproj, zarr  # which are imported on use
         return lambda: convert(folder, dest, kind, workers=WORKERS)[0]
 
     return prepare

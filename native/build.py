@@ -1,4 +1,4 @@
-"""Compile `native/lzw.c` into `src/orchard/tiff/_lzw.so`, unless that is there and newer.
+"""Compile `native/*.c` into `src/orchard/tiff/_native.so`, unless that is newer than they.
 
     python native/build.py
 
@@ -17,8 +17,8 @@ import sysconfig
 from pathlib import Path
 
 NATIVE = Path(__file__).resolve().parent
-SOURCE = NATIVE / "lzw.c"
-LIBRARY = NATIVE.parent / "src" / "orchard" / "tiff" / "_lzw.so"
+SOURCES = sorted(NATIVE.glob("*.c"))
+LIBRARY = NATIVE.parent / "src" / "orchard" / "tiff" / "_native.so"
 NO_COMPILER = (
     "no C compiler: LZW is decoded by libraries, at half the speed; install gcc or clang and run: "
     "python native/build.py"
@@ -37,8 +37,9 @@ def compiler() -> list[str] | None:
 
 
 def is_current() -> bool:
-    """Whether the library is newer than its source."""
-    return LIBRARY.is_file() and LIBRARY.stat().st_mtime >= SOURCE.stat().st_mtime
+    """Whether the library is newer than its sources."""
+    newest = max(source.stat().st_mtime for source in SOURCES)
+    return LIBRARY.is_file() and LIBRARY.stat().st_mtime >= newest
 
 
 def build(command: list[str]) -> None:
@@ -46,7 +47,7 @@ def build(command: list[str]) -> None:
     part = LIBRARY.with_suffix(f".{os.getpid()}.part")
     options = ("-std=c99", "-O3", "-Wall", "-Wextra", "-shared", "-fPIC")
     try:
-        subprocess.run([*command, *options, "-o", str(part), str(SOURCE)], check=True)
+        subprocess.run([*command, *options, "-o", str(part), *map(str, SOURCES)], check=True)
         part.replace(LIBRARY)
     finally:
         part.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchard.tiff import lzw
+from orchard.tiff import lzw, native
 
 pytestmark = pytest.mark.skipif(
     not lzw.is_compiled(), reason="no C compiler: our LZW decoder is not built here"
@@ -109,7 +109,7 @@ def streams(draw):
 def decode(data, size):
     """Decode beside a guard: nothing behind the output may change."""
     out = np.frombuffer(bytearray(bytes(size) + GUARD), np.uint8)
-    count = lzw._function()(data, len(data), out.ctypes.data, size)
+    count = native.lzw_decode()(data, len(data), out.ctypes.data, size)
     assert out[size:].tobytes() == GUARD
     assert count <= size
     return None if count < 0 else out[:count].tobytes()
@@ -169,9 +169,9 @@ def test_without_a_compiler_a_library_decodes(monkeypatch):
         raise OSError(path)
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    lzw._function.cache_clear()
+    native.lzw_decode.cache_clear()
     try:
         assert not lzw.is_compiled()
         assert bytes(lzw.decode(imagecodecs.lzw_encode(b"abcabc" * 99), 594)) == b"abcabc" * 99
     finally:
-        lzw._function.cache_clear()
+        native.lzw_decode.cache_clear()

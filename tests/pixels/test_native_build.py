@@ -1,4 +1,4 @@
-"""The decoder in C: it is built where there is a compiler, and left out where there is none."""
+"""What is written in C: built where there is a compiler, and left out where there is none."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build(script, **environment):
 
 @pytest.mark.skipif(BUILD["compiler"]() is None, reason="no C compiler")
 def test_it_is_built_once_without_a_warning(script, tmp_path):
-    library = tmp_path / "src/orchard/tiff/_lzw.so"
+    library = tmp_path / "src/orchard/tiff/_native.so"
     done = build(script)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [path.name for path in library.parent.iterdir()] == [library.name]
@@ -64,5 +64,5 @@ def test_without_a_compiler_it_is_said_what_to_do(script, tmp_path):
 
 
 @pytest.mark.skipif(BUILD["compiler"]() is None, reason="no C compiler")
-def test_the_library_is_that_of_the_source():
-    assert BUILD["is_current"](), "the decoder has changed: run make install"
+def test_the_library_is_that_of_the_sources():
+    assert BUILD["is_current"](), "the sources have changed: run make install"

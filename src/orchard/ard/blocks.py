@@ -12,6 +12,7 @@ import numpy as np
 from orchard.tiff import Unsupported, block_index, decode, directories, lzw
 from orchard.tiff.directory import GDAL_NODATA
 from orchard.tiff.files import LocalFile
+from orchard.tiff.interleave import turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,6 @@ __all__ = ["BlockFile", "let_go"]
 
 # Of the blocks that one thread keeps; the last one always is.
 _KEPT_BYTES = 32 << 20
-# Pixels of all bands that are turned at once: they fit into the nearest cache.
-_TURNED_BYTES = 64 << 10
 
 
 class BlockFile:
@@ -92,7 +91,7 @@ class BlockFile:
                     for number, band in enumerate(bands):
                         part[number] = self._block(row, col, band)[inside][:, :, 0]
                 else:
-                    _turn(self._block(row, col, 0)[inside], bands, part)
+                    turn(_chosen(self._block(row, col, 0)[inside], bands), part)
 
     def _block(self, row: int, col: int, band: int) -> NDArray[Any]:
         """Return ``(rows, columns, samples)``; of the last strip there may be fewer rows."""
@@ -154,11 +153,9 @@ def _right(window: Window) -> int:
     return window.col_off + window.width
 
 
-def _turn(values: NDArray[Any], bands: Sequence[int], out: NDArray[Any]) -> None:
-    """Put samples of ``(rows, columns, samples)`` into ``(bands, rows, columns)``."""
+def _chosen(values: NDArray[Any], bands: Sequence[int]) -> NDArray[Any]:
+    """Return some samples; a view where they lie side by side, as those of a date do."""
     first = bands[0]
-    run = list(bands) == list(range(first, first + len(bands)))
-    chosen = values[:, :, first : first + len(bands)] if run else values[:, :, list(bands)]
-    rows = max(1, _TURNED_BYTES // max(1, values[0].nbytes))
-    for row in range(0, len(chosen), rows):
-        out[:, row : row + rows] = chosen[row : row + rows].transpose(2, 0, 1)
+    if list(bands) == list(range(first, first + len(bands))):
+        return values[:, :, first : first + len(bands)]
+    return values[:, :, list(bands)]
