@@ -177,7 +177,7 @@ def test_an_order_that_is_not_done_is_downloaded_but_not_cleaned(line):
     line("run")
     assert "1 COMPLETED" in line.err
     line("download", name)
-    assert line.err.strip() == f"2 files of 1 tasks are in {name}"
+    assert line.err.strip() == f"2 files of 1 task are in {name}"
     line("run")
     assert line.err.strip().endswith("has ended"), "nothing is left to do"
 

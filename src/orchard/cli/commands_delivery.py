@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchard.summary import counted
 from orchard.tracking import FAILED_STATES
 
 from .common import PARTLY, State, example, name_argument
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sized
+
     from orchard.tracker import Tracker
     from orchard.tracking import TrackingInfo
 
@@ -51,7 +54,7 @@ def download(
     with state.progress("Downloading", len(info.orders)) as callback:
         files = tracker.download(info, folder, overwrite=overwrite, callback=callback)
     here = [task for task in files.values() if task]
-    state.say(f"{sum(map(len, here))} files of {len(here)} tasks are in {folder}")
+    state.say(f"{_files(here)} are in {folder}")
     if not info.complete:
         state.say(_missing(state, info))
     click.echo(folder)
@@ -112,13 +115,18 @@ def _list(state: State, tracker: Tracker, info: TrackingInfo, *, keep_tracking: 
         click.echo(key)
     if not keep_tracking:
         click.echo(tracker.records.key(info.name))
-    state.say(f"Would delete {len(keys)} files of {len(found)} tasks from {tracker.store.url}")
+    state.say(f"Would delete {_files(found.values())} from {tracker.store.url}")
 
 
 def _clean(state: State, tracker: Tracker, info: TrackingInfo, *, keep_tracking: bool) -> None:
     with state.progress("Cleaning", len(info.orders)) as callback:
         cleaned = tracker.clean(info, None if keep_tracking else info.name, callback)
-    state.say(f"Deleted {sum(map(len, cleaned.values()))} files of {len(cleaned)} tasks")
+    state.say(f"Deleted {_files(cleaned.values())}")
+
+
+def _files(tasks: Collection[Sized]) -> str:
+    """Count the files of some tasks, given as what each has."""
+    return f"{counted(sum(map(len, tasks)), 'file')} of {counted(len(tasks), 'task')}"
 
 
 COMMANDS = (download, clean)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchard.summary import counted
+
 from .common import Group, State, example
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def tasks_cancel(state: State, ids: tuple[str, ...], order: str | None) -> None:
     engine = _engine(state)
     chosen = list(ids) or [o.id for o in _chosen(engine, order, ("READY", "RUNNING"))]
     engine.cancel_operations(chosen)
-    state.say(f"Asked for {len(chosen)} operations to be cancelled")
+    state.say(f"Asked for {counted(len(chosen), 'operation')} to be cancelled")
 
 
 def _iso(epoch_ms: int) -> str | None:
