@@ -164,6 +164,10 @@ def test_what_is_no_lzw_is_refused(raw):
         lzw.decode(raw, 100_000)
 
 
+def test_a_library_of_older_sources_is_as_none():
+    assert native._function("orchard_of_tomorrow", (), None) is None
+
+
 def test_without_a_compiler_a_library_decodes(monkeypatch):
     def missing(path):
         raise OSError(path)

@@ -54,10 +54,26 @@ def test_what_does_not_compile_leaves_nothing(script, tmp_path):
     assert not list((tmp_path / "src/orchard/tiff").iterdir())
 
 
-def test_without_a_compiler_it_is_said_what_to_do(script, tmp_path):
-    nothing = tmp_path / "bin"
-    nothing.mkdir()
-    done = build(script, PATH=str(nothing), CC="")
+@pytest.mark.skipif(BUILD["compiler"]() is None, reason="no C compiler")
+def test_it_is_built_again_by_a_newer_script(script, tmp_path):
+    library = tmp_path / "src/orchard/tiff/_native.so"
+    assert build(script).returncode == 0
+    os.utime(library, (0, 0))
+    os.utime(tmp_path / "native/lzw.c", (0, 0))
+    os.utime(tmp_path / "native/interleave.c", (0, 0))
+    assert build(script).returncode == 0
+    assert library.stat().st_mtime > 0
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_without_a_compiler_it_is_said_what_to_do(script, tmp_path, broken):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    if broken:  # as one without the headers of the C library
+        for name in ("cc", "gcc", "clang"):
+            (folder / name).write_text("#!/bin/sh\nexit 1\n")
+            (folder / name).chmod(0o755)
+    done = build(script, PATH=str(folder), CC="")
     assert done.returncode == 0
     assert "install gcc or clang and run: python native/build.py" in done.stderr
     assert not list((tmp_path / "src/orchard/tiff").iterdir())

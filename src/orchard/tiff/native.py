@@ -39,7 +39,7 @@ def turn16() -> Callable[[int, int, int, int, int, int], None] | None:
 def _function(name: str, arguments: tuple[type, ...], result: Any) -> Callable[..., Any] | None:
     try:
         function = ctypes.CDLL(str(Path(__file__).with_name("_native.so")))[name]
-    except OSError:
+    except (OSError, AttributeError):  # not built, of another machine; of older sources
         return None
     function.argtypes, function.restype = arguments, result
     return function
