@@ -58,6 +58,20 @@ def test_odd_strides(change):
     np.testing.assert_array_equal(backwards, out)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_nothing_is_written_where_it_does_not_belong(monkeypatch, compiled):
+    if not compiled:
+        monkeypatch.setattr(native, "turn16", lambda: None)
+    values = made((20, 70, 17), "int16")
+    for shape in [(17, 19, 70), (17, 21, 70), (17, 20, 69), (16, 20, 70), (17, 1, 70)]:
+        with pytest.raises(ValueError, match="do not fit"):
+            turn(values, np.zeros(shape, "int16"))
+    out = np.zeros((17, 20, 70), "int16")
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        turn(values, out)
+
+
 def test_without_a_compiler_numpy_does_it(monkeypatch):
     monkeypatch.setattr(native, "turn16", lambda: None)
     monkeypatch.setattr(interleave, "_TURNED_BYTES", 100)

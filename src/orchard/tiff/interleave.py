@@ -26,10 +26,17 @@ def turn(values: NDArray[Any], out: NDArray[Any]) -> None:
         ``(rows, columns, samples)``, of any strides.
     out : array
         ``(samples, rows, columns)``, of the same dtype; any strides.
+
+    Raises
+    ------
+    ValueError
+        Their shapes differ.
     """
+    rows, columns, samples = values.shape
+    if out.shape != (samples, rows, columns):
+        raise ValueError(f"samples of {values.shape} do not fit into bands of {out.shape}")
     function = native.turn16()
     if function is not None and _is_simple(values, out):
-        rows, columns, samples = values.shape
         step, apart = values.strides[1] // 2, out.strides[0] // 2
         if values.strides[0] == columns * values.strides[1] and out.strides[1] == 2 * columns:
             rows, columns = 1, rows * columns
@@ -38,9 +45,9 @@ def turn(values: NDArray[Any], out: NDArray[Any]) -> None:
             into = out.ctypes.data + row * out.strides[1]
             function(place, step, columns, samples, into, apart)
         return
-    rows = max(1, _TURNED_BYTES // max(1, values[0].nbytes))
-    for row in range(0, len(values), rows):
-        out[:, row : row + rows] = values[row : row + rows].transpose(2, 0, 1)
+    some = max(1, _TURNED_BYTES // max(1, columns * samples * values.itemsize))
+    for row in range(0, rows, some):
+        out[:, row : row + some] = values[row : row + some].transpose(2, 0, 1)
 
 
 def _is_simple(values: NDArray[Any], out: NDArray[Any]) -> bool:
@@ -51,6 +58,7 @@ def _is_simple(values: NDArray[Any], out: NDArray[Any]) -> bool:
         and values.size > 0
         and values.flags.aligned
         and out.flags.aligned
+        and out.flags.writeable
         and values.strides[2] == out.strides[2] == 2
         and values.strides[1] > 0
         and out.strides[0] > 0
