@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+from contextlib import closing
+
 import numpy as np
 import pytest
 import rasterio
@@ -10,6 +13,7 @@ from rasterio.windows import Window as RasterWindow
 
 from orchard.ard import blocks, reader
 from orchard.ard.blocks import BlockFile
+from orchard.errors import ShardError
 from orchard.preard import Window
 from orchard.tiff import Unsupported, lzw
 
@@ -18,11 +22,11 @@ TILED = {"tiled": True, "blockxsize": 64, "blockysize": 32}
 WINDOWS = [(0, 0, HEIGHT, WIDTH), (10, 60, 100, 110), (149, 169, 1, 1), (32, 64, 32, 64)]
 
 
-def write(path, dtype="int16", empty=False, **creation):
+def write(path, dtype="int16", empty=False, count=BANDS, **creation):
     rng = np.random.default_rng(5)
-    values = rng.integers(0, 100, (BANDS, HEIGHT, WIDTH)).astype(dtype)
+    values = rng.integers(0, 100, (count, HEIGHT, WIDTH)).astype(dtype)
     values[:, 40:90, :100] = 7
-    profile = {"driver": "GTiff", "count": BANDS, "height": HEIGHT, "width": WIDTH, "dtype": dtype}
+    profile = {"driver": "GTiff", "count": count, "height": HEIGHT, "width": WIDTH, "dtype": dtype}
     profile |= {"crs": "EPSG:32632", "transform": Affine(30, 0, 600_000, 0, -30, 5_000_000)}
     with rasterio.open(path, "w", nodata=7, **profile, **creation) as dataset:
         if not empty:
@@ -113,3 +117,122 @@ def test_what_a_thread_keeps_is_bounded(tmp_path, monkeypatch):
     assert blocks._kept._nbytes == 2 * 64 * 32 * 2
     blocks.let_go()
     assert blocks._kept._nbytes == 0
+
+
+def image(path, dtype, bands=BANDS):
+    shard = reader.Shard(path=path, window=Window(0, 0, HEIGHT, WIDTH), dates=range(1))
+    block = reader.BlockShape(height=32, width=64, pixel=True)
+    return reader.ImageReader([shard], dtype=dtype, bands=bands, fill=0, block=block)
+
+
+def check_as_gdal(path):
+    """Whatever a file is: GDAL's pixels, or an error where GDAL has one."""
+    dtype = "int16"
+    try:
+        with rasterio.open(path) as dataset:
+            dtype, truth = dataset.dtypes[0], dataset.read()
+    except rasterio.errors.RasterioError:
+        truth = None
+    bands = BANDS if truth is None else len(truth)
+    with closing(image(path, dtype, bands)) as pixels:
+        if truth is None:
+            with pytest.raises(ShardError, match=path.name):
+                pixels.read([0], range(bands), Window(0, 0, HEIGHT, WIDTH))
+        else:
+            found = pixels.read([0], range(bands), Window(0, 0, HEIGHT, WIDTH))
+            np.testing.assert_array_equal(found[0], truth)
+
+
+COLOUR, FILL_ORDER, PREDICTOR, OFFSETS, SIZES, NODATA = 262, 266, 317, 324, 325, 42113
+SHORT = 3
+
+
+def edit(path, tag, *, to=None, kind=None, count=None, field=None, first=None):
+    """Change an entry of the first directory (classic TIFF, little-endian), or its first number."""
+    raw = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", raw, 4)
+    (entries,) = struct.unpack_from("<H", raw, start)
+    place = next(
+        at
+        for at in range(start + 2, start + 2 + 12 * entries, 12)
+        if struct.unpack_from("<H", raw, at) == (tag,)
+    )
+    if first is not None:
+        (old_kind, _, offset) = struct.unpack_from("<HII", raw, place + 2)
+        struct.pack_into("<H" if old_kind == SHORT else "<I", raw, offset, first)
+    for code, at, value in (("<H", 0, to), ("<H", 2, kind), ("<I", 4, count)):
+        if value is not None:
+            struct.pack_into(code, raw, place + at, value)
+    if field is not None and len(field) <= 4:
+        raw[place + 8 : place + 12] = field.ljust(4, b"\0")
+    elif field is not None:
+        struct.pack_into("<I", raw, place + 8, len(raw))
+        raw += field
+    path.write_bytes(raw)
+
+
+ROW = 64 * 2
+HEADERS = {
+    "CMYK": ({"count": 4, "dtype": "uint8", "photometric": "cmyk"}, []),
+    "bits in another order": ({}, [(COLOUR, {"to": FILL_ORDER, "field": b"\2"})]),
+    "differences of what is not compressed": ({}, [(COLOUR, {"to": PREDICTOR, "field": b"\2"})]),
+    "differences of floats, of integers": (
+        {"compress": "lzw", "predictor": 2},
+        [(PREDICTOR, {"field": b"\3"})],
+    ),
+    "two predictors": (
+        {"compress": "deflate", "predictor": 2},
+        [(COLOUR, {"to": PREDICTOR, "field": b"\1"})],
+    ),
+    "a predictor of an odd type": (
+        {"compress": "zstd", "predictor": 2},
+        [(PREDICTOR, {"kind": 7})],
+    ),
+    "no sizes": ({}, [(SIZES, {"to": 65000})]),
+    "sizes that are a text": ({}, [(SIZES, {"kind": 2})]),
+    "no offsets": ({}, [(OFFSETS, {"count": 0})]),
+    "more offsets than there are bytes": ({}, [(OFFSETS, {"count": 0xFFFFFFFF})]),
+    "a block of one row": ({"interleave": "band"}, [(SIZES, {"first": ROW})]),
+    "a block of three rows": ({"interleave": "pixel"}, [(SIZES, {"first": 3 * BANDS * ROW})]),
+    "a block of half a row": ({"interleave": "pixel"}, [(SIZES, {"first": ROW})]),
+    "a block behind the end": ({}, [(OFFSETS, {"first": 0xFFFFFFF0})]),
+}
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("how", HEADERS)
+def test_odd_and_broken_headers(tmp_path, how):
+    creation, edits = HEADERS[how]
+    path = write(tmp_path / "a.tif", **TILED | creation)
+    for tag, change in edits:
+        edit(path, tag, **change)
+    check_as_gdal(path)
+
+
+@pytest.mark.parametrize("nodata", ["-9999", "nan", "70000", "1.5", "-1e300", "inf", "7.0"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int64", "uint64", "float32"])
+def test_what_was_never_written_is_what_gdal_makes_of_the_nodata(tmp_path, dtype, nodata):
+    path = write(tmp_path / "a.tif", dtype=dtype, SPARSE_OK=True, empty=True, **TILED)
+    edit(path, NODATA, count=len(nodata) + 1, field=nodata.encode() + b"\0")
+    check_as_gdal(path)
+
+
+def test_a_file_that_is_replaced_is_read_to_its_end(tmp_path):
+    path = write(tmp_path / "a.tif", **TILED)
+    file = BlockFile(path)
+    with rasterio.open(path) as dataset:
+        truth = dataset.read()
+    write(tmp_path / "b.tif", empty=True, blockysize=1).replace(path)
+    out = np.zeros_like(truth)
+    file.read(range(BANDS), Window(0, 0, HEIGHT, WIDTH), out)
+    np.testing.assert_array_equal(out, truth)
+
+
+def test_files_are_closed_with_the_image(tmp_path):
+    path = write(tmp_path / "a.tif", **TILED)
+    pixels = image(path, "int16")
+    pixels.read([0], [0], Window(0, 0, 9, 9))
+    file = pixels._files[path]
+    assert file.close.alive
+    pixels.close()
+    assert not file.close.alive

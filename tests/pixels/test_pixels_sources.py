@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,17 @@ def test_values_are_copied_whatever_scale_and_offset_say(tmp_path):
     with rasterio.open(path, "r+") as file:
         file.scales, file.offsets = [0.0001], [-0.1]
     check(request(TILE, [scene("a", red=path)]), tmp_path / "x.tif")
+
+
+def test_blocks_left_out_where_the_dtype_has_no_nodata_are_for_gdal(tmp_path):
+    values = np.full((128, 128), -9999, "int16")
+    values[:64] = noise((64, 128), low=1, high=99)
+    path = Path(write_scene(tmp_path / "a.tif", values, nodata=-9999, SPARSE_OK=True))
+    assert isinstance(raster.open_raster(str(path)), raster.TiffRaster)
+    signed, unsigned = (struct.pack("<HHIH", 339, 3, 1, kind) for kind in (2, 1))
+    path.write_bytes(path.read_bytes().replace(signed, unsigned))
+    assert isinstance(raster.open_raster(str(path)), raster.GdalRaster)
+    check(request(TILE, [scene("a", red=str(path))]), tmp_path / "x.tif")
 
 
 def test_masks_of_files_become_nodata(tmp_path):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
+import weakref
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from orchard.tiff import Unsupported, block_index, decode, directories, lzw
-from orchard.tiff.directory import GDAL_NODATA
-from orchard.tiff.files import LocalFile
 from orchard.tiff.interleave import turn
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _KEPT_BYTES = 32 << 20
 
 
 class BlockFile:
-    """One file; safe to use from many threads.
+    """One file, open until `close`; safe to use from many threads.
 
     Parameters
     ----------
@@ -44,15 +45,17 @@ class BlockFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = LocalFile(path)
-        head = next(directories(lambda offset, size: self._file.read([(offset, size)])[0]), None)
+        # Kept open: a file that takes its place meanwhile has its blocks elsewhere.
+        descriptor = os.open(path, os.O_RDONLY)
+        self.close = weakref.finalize(self, os.close, descriptor)
+        self._read = partial(_read, descriptor)
+        head = next(directories(self._read), None)
         if head is None:
             raise ValueError("a TIFF file without an image")
         self._index = block_index(head)
         form = self._index.format
         if form.packed or (form.codec == "lzw" and not lzw.is_compiled()):
             raise Unsupported("GDAL reads it faster")
-        self._fill = float(head.text(GDAL_NODATA)) if GDAL_NODATA in head else 0
         self._number = next(_numbers)
 
     def read(self, bands: Sequence[int], window: Window, out: NDArray[Any]) -> None:
@@ -94,7 +97,7 @@ class BlockFile:
                     turn(_chosen(self._block(row, col, 0)[inside], bands), part)
 
     def _block(self, row: int, col: int, band: int) -> NDArray[Any]:
-        """Return ``(rows, columns, samples)``; of the last strip there may be fewer rows."""
+        """Return ``(rows, columns, samples)``, all rows that the image has of it."""
         form = self._index.format
         block = _kept.get((self._number, row, col, band))
         if block is not None:
@@ -102,15 +105,21 @@ class BlockFile:
         _kept.make_room(form.shape[0] * form.shape[1] * form.samples * form.dtype.itemsize)
         offset, size = self._index.span(row, col, band + 1)
         if size:
-            (data,) = self._file.read([(offset, size)])
+            data = self._read(offset, size)
             if len(data) != size:
                 raise ValueError("the file ends within a block")
             block = decode(data, form)
+            if len(block) < min(form.shape[0], self._index.height - row * form.shape[0]):
+                raise ValueError("a broken block: it is too short")
         else:  # never written
             native = form.dtype.newbyteorder("=")
-            block = np.full((*form.shape, form.samples), self._fill, native)
+            block = np.full((*form.shape, form.samples), self._index.fill, native)
         _kept.put((self._number, row, col, band), block)
         return block
+
+
+def _read(descriptor: int, offset: int, size: int) -> bytes:
+    return os.pread(descriptor, size, offset)
 
 
 class _Kept(threading.local):

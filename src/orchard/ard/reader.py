@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockShape", "ImageReader", "Shard", "open_image"]
 
+# What our reader says of files that are not for it, or broken; sizes that mean nothing do not fit
+# into memory, nor into a number of the system's.
+_REFUSED = (Unsupported, OSError, ValueError, OverflowError, MemoryError)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
@@ -158,7 +162,7 @@ class ImageReader:
             return False
         try:
             file.read(indexes, window, out)
-        except (OSError, ValueError):
+        except _REFUSED:
             return False
         return True
 
@@ -167,7 +171,7 @@ class ImageReader:
             if path not in self._files:
                 try:
                     self._files[path] = BlockFile(path)
-                except (Unsupported, OSError, ValueError):
+                except _REFUSED:
                     self._files[path] = None
             return self._files[path]
 
@@ -194,6 +198,8 @@ class ImageReader:
     def close(self) -> None:
         """Close the files of every thread; no thread may be reading."""
         let_go()
+        for file in filter(None, self._files.values()):
+            file.close()
         self._files.clear()
         while self._opened:
             self._opened.pop().close()

@@ -186,9 +186,7 @@ class TiffRaster:
             sample = 0 if self._index.planar else band - 1
             values = decode(pixels, form)[:rows, :cols, sample]
         else:
-            # A block that was never written is nodata, or zeros where the file has none.
-            empty = 0 if self._nodata is None else self._nodata
-            values = np.full((rows, cols), empty, form.dtype.newbyteorder("="))
+            values = np.full((rows, cols), self._index.fill, form.dtype.newbyteorder("="))
         if values.shape != (rows, cols):
             raise ValueError("a broken block: it is too short")
         if self._mask is None:
