@@ -48,8 +48,8 @@ Writer = NetcdfWriter | ZarrWriter | CogWriter
 
 WRITERS: dict[str, type[Writer]] = {"netcdf": NetcdfWriter, "zarr": ZarrWriter, "cog": CogWriter}
 
-# GDAL's cache is for whole blocks that are read again; the units read each block once. It must hold
-# the block of every thread, or be too small for one: in between, GDAL fills it again and again.
+# Of files that GDAL reads, its cache must hold the block of every thread, or be too small for one:
+# in between, GDAL fills it again and again.
 _CACHE = 2**28
 _CACHE_OFF = 2**23
 

@@ -141,8 +141,8 @@ class UnitWorker:
     def _reads(self, window: Window) -> list[list[tuple[int, int]]]:
         """Which spans to read at once.
 
-        GDAL keeps the last block that it has decoded. Where that is all of the unit, each span is
-        taken out of it in turn; else all spans are read together, and no block is decoded twice.
+        The block that was decoded last is kept. Where that is all of the unit, each span is taken
+        out of it in turn; else all spans are read together, and no block is decoded twice.
         """
         spans = self.plan.spans
         if not self._pixel or all(_one_block(source.block, window) for source in self.sources):
