@@ -151,10 +151,9 @@ def test_a_stream_that_ends_early_gives_its_beginning():
 
 
 REFUSED = {
-    "the lowest bit first": b"\x00\x01\x02",
     "a table's code without a table": written([300]),
     "a code after the next": written([CLEAR, 66, 259]),
-    "a full table": written([CLEAR, *[65] * 3900]),
+    "nonsense, the lowest bit first": b"\x00\x01\xff\xff\xff",
 }
 
 
@@ -162,6 +161,20 @@ REFUSED = {
 def test_what_is_no_lzw_is_refused(raw):
     with pytest.raises(ValueError, match="not LZW"):
         lzw.decode(raw, 100_000)
+
+
+RARE = {
+    # CLEAR, A, B, C, END
+    "the lowest bit first": (b"\x00\x83\x08\x19\x12\x10", b"ABC"),
+    "a full table": (written([CLEAR, *[65] * 3900, 4094, END]), b"A" * 3902),
+}
+
+
+@pytest.mark.parametrize("how", RARE)
+def test_what_few_files_have_is_for_a_library(how):
+    raw, truth = RARE[how]
+    assert decode(raw, len(truth)) is None
+    assert bytes(lzw.decode(raw, len(truth))) == truth
 
 
 def test_a_library_of_older_sources_is_as_none():

@@ -1,9 +1,14 @@
-"""LZW (TIFF 6.0, section 13), by our own compiled decoder where it was built."""
+"""LZW (TIFF 6.0, section 13), by our own compiled decoder where it was built.
+
+A library decodes where it was not, and what few files have: the lowest bit first, as before TIFF
+6.0, and codes that go on when the table is full.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import imagecodecs
 import numpy as np
 
 from . import native
@@ -28,18 +33,18 @@ def decode(data: bytes, size: int) -> Any:
     Raises
     ------
     ValueError
-        The data are no LZW, or of the kind that was written before TIFF 6.0.
+        The data are no LZW.
     """
     function = native.lzw_decode()
-    if function is None:
-        import imagecodecs
-
+    if function is not None:
+        out = np.empty(size, np.uint8)
+        done = function(data, len(data), out.ctypes.data, size)
+        if done >= 0:
+            return out[:done].data
+    try:
         return imagecodecs.lzw_decode(data, out=size)
-    out = np.empty(size, np.uint8)
-    done = function(data, len(data), out.ctypes.data, size)
-    if done < 0:
-        raise ValueError("not LZW")
-    return out[:done].data
+    except RuntimeError as exc:
+        raise ValueError(f"not LZW: {exc}") from exc
 
 
 def is_compiled() -> bool:

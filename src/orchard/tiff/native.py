@@ -19,7 +19,7 @@ _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
 def lzw_decode() -> Callable[[bytes, int, int, int], int] | None:
     """Return the decoder: (data, their size, place of the output, its size) gives bytes decoded.
 
-    Negative for what is no LZW.
+    Negative for what is no LZW of the common kind.
     """
     arguments = (ctypes.c_char_p, _SIZE, _POINTER, _SIZE)
     return _function("orchard_lzw_decode", arguments, ctypes.c_ssize_t)
