@@ -217,22 +217,10 @@ def test_what_was_never_written_is_what_gdal_makes_of_the_nodata(tmp_path, dtype
     check_as_gdal(path)
 
 
-def test_a_file_that_is_replaced_is_read_to_its_end(tmp_path):
+def test_a_file_that_is_replaced_is_not_read_by_the_header_of_another(tmp_path):
     path = write(tmp_path / "a.tif", **TILED)
-    file = BlockFile(path)
-    with rasterio.open(path) as dataset:
-        truth = dataset.read()
-    write(tmp_path / "b.tif", empty=True, blockysize=1).replace(path)
-    out = np.zeros_like(truth)
-    file.read(range(BANDS), Window(0, 0, HEIGHT, WIDTH), out)
-    np.testing.assert_array_equal(out, truth)
-
-
-def test_files_are_closed_with_the_image(tmp_path):
-    path = write(tmp_path / "a.tif", **TILED)
-    pixels = image(path, "int16")
-    pixels.read([0], [0], Window(0, 0, 9, 9))
-    file = pixels._files[path]
-    assert file.close.alive
-    pixels.close()
-    assert not file.close.alive
+    with closing(image(path, "int16")) as pixels:
+        pixels.read([0], [0], Window(0, 0, 9, 9))
+        write(tmp_path / "b.tif", empty=True, blockysize=1).replace(path)
+        with pytest.raises(ShardError, match=r"a\.tif: was replaced"):
+            pixels.read([0], [0], Window(90, 90, 9, 9))

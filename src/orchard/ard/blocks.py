@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-import weakref
 from collections import OrderedDict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchard.errors import ShardError
 from orchard.tiff import Unsupported, block_index, decode, directories, lzw
 from orchard.tiff.interleave import turn
 
@@ -30,7 +29,7 @@ _KEPT_BYTES = 32 << 20
 
 
 class BlockFile:
-    """One file, open until `close`; safe to use from many threads.
+    """One file, open only while it is read; safe to use from many threads.
 
     Parameters
     ----------
@@ -45,10 +44,7 @@ class BlockFile:
     """
 
     def __init__(self, path: Path) -> None:
-        # Kept open: a file that takes its place meanwhile has its blocks elsewhere.
-        descriptor = os.open(path, os.O_RDONLY)
-        self.close = weakref.finalize(self, os.close, descriptor)
-        self._read = partial(_read, descriptor)
+        self._path, self._size = path, path.stat().st_size
         head = next(directories(self._read), None)
         if head is None:
             raise ValueError("a TIFF file without an image")
@@ -74,6 +70,8 @@ class BlockFile:
         ------
         ValueError, OSError
             A block is broken.
+        ShardError
+            The file is not the one that it was.
         """
         height, width = self._index.format.shape
         for row in range(window.row_off // height, -(-_bottom(window) // height)):
@@ -96,6 +94,15 @@ class BlockFile:
                 else:
                     turn(_chosen(self._block(row, col, 0)[inside], bands), part)
 
+    def _read(self, offset: int, size: int) -> bytes:
+        descriptor = os.open(self._path, os.O_RDONLY)
+        try:
+            if os.fstat(descriptor).st_size != self._size:  # its blocks are elsewhere
+                raise ShardError(f"{self._path}: was replaced while it was read: convert it again")
+            return os.pread(descriptor, size, offset)
+        finally:
+            os.close(descriptor)
+
     def _block(self, row: int, col: int, band: int) -> NDArray[Any]:
         """Return ``(rows, columns, samples)``, all rows that the image has of it."""
         form = self._index.format
@@ -116,10 +123,6 @@ class BlockFile:
             block = np.full((*form.shape, form.samples), self._index.fill, native)
         _kept.put((self._number, row, col, band), block)
         return block
-
-
-def _read(descriptor: int, offset: int, size: int) -> bytes:
-    return os.pread(descriptor, size, offset)
 
 
 class _Kept(threading.local):

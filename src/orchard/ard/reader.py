@@ -198,8 +198,6 @@ class ImageReader:
     def close(self) -> None:
         """Close the files of every thread; no thread may be reading."""
         let_go()
-        for file in filter(None, self._files.values()):
-            file.close()
         self._files.clear()
         while self._opened:
             self._opened.pop().close()
