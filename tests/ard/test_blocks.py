@@ -143,7 +143,8 @@ def check_as_gdal(path):
             np.testing.assert_array_equal(found[0], truth)
 
 
-COLOUR, FILL_ORDER, PREDICTOR, OFFSETS, SIZES, NODATA = 262, 266, 317, 324, 325, 42113
+COLOUR, FILL_ORDER, STRIP_SIZES, PREDICTOR = 262, 266, 279, 317
+OFFSETS, SIZES, SAMPLE_FORMAT, NODATA = 324, 325, 339, 42113
 SHORT = 3
 
 
@@ -188,6 +189,10 @@ HEADERS = {
         {"compress": "zstd", "predictor": 2},
         [(PREDICTOR, {"kind": 7})],
     ),
+    "sizes of strips, too": (
+        {"interleave": "pixel"},
+        [(SAMPLE_FORMAT, {"to": STRIP_SIZES})],
+    ),
     "no sizes": ({}, [(SIZES, {"to": 65000})]),
     "sizes that are a text": ({}, [(SIZES, {"kind": 2})]),
     "no offsets": ({}, [(OFFSETS, {"count": 0})]),
@@ -214,6 +219,19 @@ def test_odd_and_broken_headers(tmp_path, how):
 def test_what_was_never_written_is_what_gdal_makes_of_the_nodata(tmp_path, dtype, nodata):
     path = write(tmp_path / "a.tif", dtype=dtype, SPARSE_OK=True, empty=True, **TILED)
     edit(path, NODATA, count=len(nodata) + 1, field=nodata.encode() + b"\0")
+    check_as_gdal(path)
+
+
+def test_nodata_that_gdal_keeps_beside_the_file(tmp_path):
+    path = write(tmp_path / "a.tif", SPARSE_OK=True, empty=True, **TILED)
+    edit(path, NODATA, to=65001)
+    bands = "".join(
+        f'<PAMRasterBand band="{band + 1}"><NoDataValue>-5</NoDataValue></PAMRasterBand>'
+        for band in range(BANDS)
+    )
+    path.with_name("a.tif.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
+    with rasterio.open(path) as dataset:
+        assert (dataset.read(1) == -5).all()
     check_as_gdal(path)
 
 

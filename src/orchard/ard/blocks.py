@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from orchard.tiff.interleave import turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -52,6 +52,8 @@ class BlockFile:
         form = self._index.format
         if form.packed or (form.codec == "lzw" and not lzw.is_compiled()):
             raise Unsupported("GDAL reads it faster")
+        if not self._index.sizes.all() and Path(f"{path}.aux.xml").exists():
+            raise Unsupported("GDAL may have kept beside it what nodata is")
         self._number = next(_numbers)
 
     def read(self, bands: Sequence[int], window: Window, out: NDArray[Any]) -> None:

@@ -210,6 +210,8 @@ def block_index(image: Directory) -> BlockIndex:
     bands, planar = image.number(SAMPLES, 1), image.number(PLANAR, 1) == 2 and SAMPLES in image
     planar = planar and bands > 1
     tiled = TILE_WIDTH in image
+    if tiled and (STRIP_OFFSETS in image or STRIP_BYTES in image):
+        raise Unsupported("a TIFF file of tiles and strips")
     if tiled:
         shape = (image.number(TILE_HEIGHT), image.number(TILE_WIDTH))
     else:
