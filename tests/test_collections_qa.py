@@ -163,8 +163,10 @@ def test_shape_nodata_and_type():
     assert mask.shape == cube.shape
     assert mask.sum() == cube.size - 1
     assert not bolzano.clear_mask(cube, nodata=4).any()
-    with pytest.raises(CollectionError, match=r"'scl' must be integers as stored, not float64"):
-        bolzano.clear_mask(cube.astype(float))
+    with pytest.raises(CollectionError, match=r"'scl' must hold whole numbers .*0\.000"):
+        bolzano.clear_mask(cube * 0.0001)
+    with pytest.raises(CollectionError, match=r"'scl' must be integers as stored, not bool"):
+        bolzano.clear_mask(cube == 4)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "<i4", ">i2", ">u2"])
@@ -223,3 +225,27 @@ def test_masks_and_codes_of_cf_flags():
     assert (Flag(bits=3).mask, Flag(bits=3).codes) == (8, (8,))
     assert (Flag(bits="8-9", values=3).mask, Flag(bits="8-9", values=3).codes) == (768, (768,))
     assert (Flag(values=[8, 9]).mask, Flag(values=[8, 9]).codes) == (None, (8, 9))
+
+
+def test_quality_numbers_of_an_image_of_floats():
+    mine = load_collections(
+        {
+            "MY/ONE": {
+                "dtype": "float32",
+                "nodata": -9999,
+                "bands": {"v": {}, "q": {"qa": True}},
+                "clear": {"band": "q", "bits": {0: 0, "14-15": [0, 1]}},
+                "flags": {"top": {"bits": 23}, "five": {"values": 5}},
+            }
+        }
+    )["MY/ONE"]
+    qa = np.array([0, 1, 5, 2**15, 2**14, 2**23, -9999, np.nan], dtype="float32")
+    assert mine.clear_mask(qa).tolist() == [True, False, False, False, True, True, False, False]
+    flags = mine.decode_flags(qa)
+    assert np.flatnonzero(flags["top"]).tolist() == [5]
+    assert np.flatnonzero(flags["five"]).tolist() == [2]
+    assert mine.clear_mask(qa[:2].astype(">f8"), np.nan).tolist() == [True, False]
+    assert mine.clear_mask(qa[:0]).shape == (0,)
+    for wrong in (0.5, 2.0**33, np.inf):
+        with pytest.raises(CollectionError, match=f"'q' must hold whole numbers.*{wrong}"):
+            mine.clear_mask(np.array([0, wrong]))

@@ -16,7 +16,7 @@ from pydantic import StrictStr, ValidationError, model_validator
 
 from .errors import CollectionError
 from .filters import Property
-from .qa import ClearRule, Flag, as_words, decide
+from .qa import ClearRule, Flag, as_words
 from .registry import GENERIC, Merged, by_catalog, close, package_data
 from .sources import (
     Band,
@@ -165,24 +165,22 @@ class Collection(Model):
 
         Parameters
         ----------
-        qa : integer array
-            The quality band's numbers, of any shape.
+        qa : array
+            The quality band's numbers, of any shape: integers, or floats that are whole numbers.
         nodata : number, optional
             Default: that of the pre-ARD image.
 
         Raises
         ------
         CollectionError
-            Where the collection has no ``clear`` rule, or the numbers are not integers.
+            Where the collection has no ``clear`` rule, or the numbers are not whole ones.
         """
         if self.clear is None:
             raise CollectionError(
                 f"{self.id} does not say when a pixel is clear: add `clear` to its configuration"
             )
         rule, missing = self.clear, self.nodata if nodata is None else nodata
-        return decide(
-            as_words(qa, rule.band), lambda words: rule.of(words, self.flags) & (words != missing)
-        )
+        return as_words(qa, rule.band, missing).where(lambda words: rule.of(words, self.flags))
 
     def decode_flags(
         self, qa: ArrayLike, nodata: Number | None = None, *, band: str | None = None
@@ -194,22 +192,17 @@ class Collection(Model):
 
         Parameters
         ----------
-        qa : integer array
-            The quality band's numbers, of any shape.
+        qa : array
+            The quality band's numbers, of any shape: integers, or floats that are whole numbers.
         nodata : number, optional
             Default: that of the pre-ARD image.
         band : str, optional
             Which quality band; default `qa_band`.
         """
         name = band or self.qa_band
-        numbers = as_words(qa, str(name))
-        missing = self.nodata if nodata is None else nodata
-
-        def decode(flag: Flag) -> NDArray[Any]:
-            return decide(numbers, lambda words: flag.of(words) & (words != missing))
-
+        words = as_words(qa, str(name), self.nodata if nodata is None else nodata)
         return {
-            key: decode(flag)
+            key: words.where(flag.of)
             for key, flag in self.flags.items()
             if (flag.band or self.qa_band) == name
         }

@@ -1,12 +1,13 @@
 """Quality bands: from their numbers to named flags and to one mask of clear pixels.
 
-Arrays are integer arrays of any shape; every mask has the shape of its input. A mask is True where
-what its name says holds: ``clear`` is True where a pixel is usable.
+Rules look at integer arrays of any shape; every mask has the shape of its input. A mask is True
+where what its name says holds: ``clear`` is True where a pixel is usable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, model_validator
@@ -166,25 +167,71 @@ class ClearRule(BaseModel):
         return clear
 
 
-def as_words(qa: Any, name: str) -> NDArray[np.integer[Any]]:
-    """Return an integer array in this machine's byte order, without a copy where possible.
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The numbers of a quality band, as integers.
+
+    Parameters
+    ----------
+    numbers : integer array
+        In this machine's byte order.
+    nodata : number
+        Which of them is no data.
+    hole : array of bool, optional
+        Where there is none, too.
+    """
+
+    numbers: NDArray[np.integer[Any]]
+    nodata: float
+    hole: NDArray[np.bool_] | None = None
+
+    def where(
+        self, rule: Callable[[NDArray[np.integer[Any]]], NDArray[np.bool_]]
+    ) -> NDArray[np.bool_]:
+        """Return where a rule holds, which looks at each number by itself; nodata is False."""
+        found = _decide(self.numbers, lambda words: rule(words) & (words != self.nodata))
+        return found if self.hole is None else found & ~self.hole
+
+
+def as_words(qa: Any, name: str, nodata: float) -> Words:
+    """Return the numbers of a quality band as integers, without a copy where they are.
+
+    In an image of floats they are whole numbers that floats hold exactly; NaN is no data.
 
     Raises
     ------
     CollectionError
-        Where the numbers are not integers: bits of a decoded float mean nothing.
+        Where the numbers are not whole ones of 32 bits: bits of a scaled number mean nothing.
     """
     import numpy as np
 
     array: NDArray[Any] = np.asarray(qa)
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind in "iu":
+        return Words(array.astype(array.dtype.newbyteorder("="), copy=False), nodata)
+    if array.dtype.kind != "f":
         raise CollectionError(
             f"the quality band {name!r} must be integers as stored, not {array.dtype}"
         )
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    hole = np.isnan(array) | (array == nodata)
+    whole = np.where(hole, array.dtype.type(0), array)
+    low, high = (whole.min(), whole.max()) if whole.size else (0, 0)
+    dtype = np.dtype("int32" if low < 0 else "uint16" if high < 1 << 16 else "uint32")
+    limits = np.iinfo(dtype)
+    if wrong := [value for value in (low, high) if not limits.min <= value <= limits.max]:
+        raise _not_whole(name, wrong[0])
+    numbers = whole.astype(dtype)
+    if not np.array_equal(numbers, whole):
+        raise _not_whole(name, whole[numbers != whole][0])
+    return Words(numbers, nodata, hole)
 
 
-def decide(
+def _not_whole(name: str, value: float) -> CollectionError:
+    return CollectionError(
+        f"the quality band {name!r} must hold whole numbers of 32 bits, and holds {value}"
+    )
+
+
+def _decide(
     words: NDArray[np.integer[Any]],
     rule: Callable[[NDArray[np.integer[Any]]], NDArray[np.bool_]],
 ) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from numpy.lib.stride_tricks import sliding_window_view
 from tiny_world import COLLECTION, CRS, RES, SIDE, UL, World, description
 
 import orchard
@@ -97,3 +98,44 @@ def test_a_cube_is_added_to(world, values, tmp_path, format_):
         (path,) = orchard.convert(tmp_path / f"got{number}", tmp_path / "ard", format_, join=True)
     with orchard.open_ard(path) as cube:
         np.testing.assert_array_equal(cube.ndvi, values[:, :SIDE, :SIDE])
+
+
+QUALITY = yaml.safe_load("""
+bands: {ndvi: {}, q: {qa: true}}
+clear: {band: q, bits: {cloud: 0, 8: 1}}
+flags: {cloud: {bits: 3}, none: {bits: 30}}
+""")
+
+
+@pytest.mark.parametrize("dilate", [0, 2])
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_a_quality_band_among_floats(world, values, tmp_path, kind, dilate):
+    words = np.random.default_rng(8).choice([256, 264, 0], values.shape[1:], p=[0.9, 0.05, 0.05])
+    hole = np.zeros_like(words, bool)
+    hole[4:9, 2:6] = True
+    words[hole] = 65535
+    with rasterio.open(
+        world.scenes / "q.tif", "w", driver="GTiff", dtype=kind, count=1, crs=CRS, nodata=65535,
+        height=words.shape[0], width=words.shape[1], transform=TRANSFORM,
+    ) as target:  # fmt: skip
+        target.write(words.astype(kind), 1)
+    for item in world.items:
+        item["assets"]["q"] = {"href": str(world.scenes / "q.tif")}
+    world.save()
+    tracker = orchard.Tracker(
+        world.grid, orchard.open_store(tmp_path / "store"), engine=world.engine(),
+        collections=load_collections({COLLECTION: description(**CONFIG | QUALITY)}),
+    )  # fmt: skip
+    name, _ = tracker.submit(COLLECTION, (0, 0), "2022-06-01", "2022-06-03")
+    tracker.download(tracker.wait(name), tmp_path / "got")
+    here = (slice(0, SIDE), slice(0, SIDE))
+    clear = (words[here] == 256) & ~hole[here]
+    near = np.pad(~clear & ~hole[here], dilate)
+    clear &= ~sliding_window_view(near, (2 * dilate + 1,) * 2).any(axis=(-2, -1))
+    paths = orchard.convert(tmp_path / "got", tmp_path / "ard", mask=True, dilate=dilate)
+    with orchard.open_ard(paths) as cube:
+        np.testing.assert_array_equal(cube.clear[1], clear)
+        np.testing.assert_array_equal(cube.flag_cloud[1], (words[here] == 264) & ~hole[here])
+        assert not cube.flag_none.any()
+        np.testing.assert_array_equal(cube.q[1], np.where(hole, np.nan, words)[here])
+        np.testing.assert_array_equal(cube.ndvi[1], np.where(clear, values[1][here], np.nan))

@@ -324,7 +324,7 @@ class UnitWorker:
             return clear
         unclear = ~clear
         if self.plan.nodata is not None:
-            unclear &= words != self.plan.nodata
+            unclear &= ~_equals(words, self.plan.nodata)
         return np.logical_and(clear, ~grown(unclear, margin))
 
     def _usable(self, masks: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
