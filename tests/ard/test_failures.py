@@ -20,6 +20,7 @@ import pytest
 import rasterio
 
 from orchard.ard import convert, open_ard
+from orchard.checksums import crc32_of
 from orchard.errors import BulkError, InputError, MetadataError, ShardError, StoreError
 
 if TYPE_CHECKING:
@@ -110,6 +111,28 @@ def test_a_shard_of_another_size_than_the_task_made_is_named(folder):
     with (folder / SHARD).open("ab") as file:
         file.write(b"!")
     assert f"{SHARD}: has " in str(failure(folder))
+
+
+def test_a_byte_that_has_changed_is_named(folder):
+    path = folder / f"{NAME}.json"
+    doc = json.loads(path.read_text())
+    names = [p.name for p in folder.glob(f"{NAME}-*.tif")]
+    doc["task"]["status"]["files"] = [
+        {"name": name, "size": None, "crc32": crc32_of(folder / name), "md5": "0" * 32}
+        for name in names
+    ]
+    path.write_text(json.dumps(doc))
+    whole = (folder / SHARD).read_bytes()
+    middle = len(whole) // 2
+    (folder / SHARD).write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    assert f"{SHARD}: its bytes are not those that the task made" in str(failure(folder))
+    (folder / SHARD).write_bytes(whole)
+    cube = next(c for c in convert(folder, folder.parent / "ard") if NAME in c.name)
+    sources = json.loads(cube.with_suffix(".stac.json").read_text())["properties"][
+        "orchard:sources"
+    ]
+    checksums = {file["name"]: file["checksum"] for file in sources[0]["files"]}
+    assert checksums == {name: f"crc32:{crc32_of(folder / name)}" for name in names}
 
 
 def shard(folder: Path, **changes) -> None:

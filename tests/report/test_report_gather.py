@@ -120,8 +120,8 @@ def test_cubes_of_other_orders_are_left_out(made):
     ("state", "change", "found"),
     [
         ("COMPLETED", {}, True),
-        ("COMPLETED", {"md5": None, "size": None}, True),
-        ("COMPLETED", {"md5": "0" * 32}, False),
+        ("COMPLETED", {"crc32": None, "size": None}, True),
+        ("COMPLETED", {"crc32": "0" * 8}, False),
         ("COMPLETED", {"md5": None, "crc32": None, "size": 1}, False),
         ("COMPLETED", {"name": "another.tif"}, False),
         ("RUNNING", {}, False),

@@ -22,7 +22,7 @@ from .existing import RECORD, Record, make_record, open_cube, read_record
 from .netcdf import NetcdfWriter
 from .places import Place, writing
 from .plan import CLEAR, FLAG, BandPlan, CubePlan, Options, describe
-from .provenance import SourceImage, provenance
+from .provenance import SourceImage, check_files, provenance
 from .reader import open_image
 from .stac import cube_item, size_of
 from .timeline import Dated, join
@@ -117,7 +117,7 @@ def make_cube(job: Job, settings: Settings) -> Path:
             _check_options(job.place, record, settings)
             if _is_done(job, record, given):
                 return job.place.cube
-        sources = _open_sources(job, files, record, given, stack)
+        sources = _open_sources(job, files, record, given, settings.workers, stack)
         everything = [*given, *_kept(record, job, given)]
         plan = _plan(job, sources, settings)
         writer = WRITERS[settings.format](temporary, plan)
@@ -191,6 +191,7 @@ def _open_sources(
     files: Sequence[Mapping[str, Path]],
     record: Record | None,
     given: Sequence[SourceImage],
+    workers: int,
     stack: ExitStack,
 ) -> list[_Source]:
     """Open the images, and the earlier cube where it holds tasks that are not given."""
@@ -201,6 +202,7 @@ def _open_sources(
         if source not in known:
             pixels = open_image(image.metadata, paths)
             stack.callback(pixels.close)
+            check_files(image.metadata, paths, workers=workers)
             tasks = ((source.task,),) * len(image.metadata.acquisitions)
             sources.append(_Source(metadata=image.metadata, pixels=pixels, tasks=tasks))
     if record is not None and kept:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from isal import isal_zlib
 
+from orchard.errors import ShardError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from orchard.preard import ImageMetadata
 
 
-__all__ = ["SourceFile", "SourceImage", "provenance", "read_provenance"]
+__all__ = ["SourceFile", "SourceImage", "check_files", "provenance", "read_provenance"]
 
 _PIECE = 32 << 20
 _PART = 2**20
@@ -25,7 +27,10 @@ _PART = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file of an image; ``checksum`` is ``md5:HEX``, as its maker says, or ``crc32:HEX``."""
+    """A file of an image.
+
+    ``checksum`` is ``crc32:HEX``, or ``md5:HEX`` where its maker has recorded that alone.
+    """
 
     name: str
     size: int
@@ -48,9 +53,9 @@ class SourceImage:
 def provenance(metadata: ImageMetadata, files: Mapping[str, Path], *, workers: int) -> SourceImage:
     """Take the checksums of an image's files, where its maker has not recorded them."""
     checksums = {
-        record.name: f"md5:{record.md5}"
+        record.name: f"crc32:{record.crc32}" if record.crc32 else f"md5:{record.md5}"
         for record in metadata.manifest
-        if record.md5 and record.name in files
+        if (record.crc32 or record.md5) and record.name in files
     }
     unknown = {name: path for name, path in files.items() if name not in checksums}
     checksums |= {name: f"crc32:{crc:08x}" for name, crc in _crc32(unknown, workers).items()}
@@ -59,6 +64,24 @@ def provenance(metadata: ImageMetadata, files: Mapping[str, Path], *, workers: i
         for name in sorted(files)
     )
     return SourceImage(task=metadata.name, document=_digest(metadata), files=found)
+
+
+def check_files(metadata: ImageMetadata, files: Mapping[str, Path], *, workers: int) -> None:
+    """Compare files with the CRC-32 that their maker has recorded.
+
+    Raises
+    ------
+    ShardError
+        Names the file that is another.
+    """
+    recorded = {r.name: r.crc32 for r in metadata.manifest if r.crc32 and r.name in files}
+    found = _crc32({name: files[name] for name in recorded}, workers)
+    for name, crc in recorded.items():
+        if found[name] != int(crc, 16):
+            raise ShardError(
+                f"{files[name]}: its bytes are not those that the task made (CRC-32 "
+                f"{found[name]:08x}, not {crc}): fetch it again"
+            )
 
 
 def _crc32(files: Mapping[str, Path], workers: int) -> dict[str, int]:

@@ -364,10 +364,21 @@ def _read_manifest(reader: _Reader) -> tuple[FileRecord, ...]:
     files = reader.get("task", "status", "files") or ()
     try:
         return tuple(
-            FileRecord(name=str(f["name"]), size=f.get("size"), md5=f.get("md5")) for f in files
+            FileRecord(
+                name=str(f["name"]),
+                size=f.get("size"),
+                md5=f.get("md5"),
+                crc32=_checked_crc32(f.get("crc32")),
+            )
+            for f in files
         )
-    except (TypeError, KeyError, AttributeError):
-        raise reader.fail("task.status.files", "must be a list of {name, size, md5}") from None
+    except (TypeError, ValueError, KeyError, AttributeError):
+        expected = "must be a list of {name, size, md5, crc32}"
+        raise reader.fail("task.status.files", expected) from None
+
+
+def _checked_crc32(digits: str | None) -> str | None:
+    return None if digits is None else f"{int(digits, 16):08x}"
 
 
 def _read_acquisitions(reader: _Reader, tile: ImageTile) -> tuple[Acquisition, ...]:

@@ -36,11 +36,12 @@ class Acquisition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
-    """What is known of a file that a completed task has made; ``md5`` is hex."""
+    """What is known of a file that a completed task has made; ``md5`` and ``crc32`` are hex."""
 
     name: str
     size: int | None = None
     md5: str | None = None
+    crc32: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
