@@ -658,3 +658,19 @@ def test_an_order_gets_the_name_that_it_is_given(line):
     assert line("status", "list").split() == sorted([first, name])
     line("cancel", name)
     assert f"{name}: 1 CANCELLED" in line.err
+
+
+def test_an_order_keeps_its_name(line):
+    words = ("submit", ID, *WHERE, *WHEN)
+    name = line(*words, "--name", "BAD_{now}").strip()
+    assert "there already" not in line.err
+    assert line(*words, "--name", "BAD_{now}").strip() == name
+    assert "there already" not in line.err
+    assert line(*words).strip() == name
+    assert "there already" not in line.err
+    assert line(*words, "--name", "OTHER").strip() == name
+    assert (
+        f"This order is there already as {name!r}: going on with it; --name OTHER was not used\n"
+        in line.err
+    )
+    assert line("status", "list").split() == [name]

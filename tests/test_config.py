@@ -172,6 +172,26 @@ def test_what_is_wrong_in_a_file_is_named_with_its_line_and_key(written, text, e
             "FILE, line 7: ",
         ),
         (
+            BASE + "tracker:\n  filters:\n  - {function: lte, name: CLOUD_COVER, value: 9}\n"
+            "  - {function: lte, name: CLOUDS, value: 10}\n",
+            "FILE, line 9: cannot filter any collection by 'CLOUDS': no STAC property is known",
+        ),
+        (
+            BASE + "tracker:\n  filters: [{function: lte, name: CLOUD_COVER_LND, value: 10}]\n",
+            "'CLOUD_COVER_LND': no STAC property is known for it: did you mean CLOUD_COVER_LAND",
+        ),
+        (
+            BASE + "tracker:\n  filters:\n    COPERNICUS/S2_SR_HARMONIZED:\n"
+            "    - {function: lte, name: CLOUD_COVER_LAND, value: 10}\n",
+            "FILE, line 9: cannot filter COPERNICUS/S2_SR_HARMONIZED by 'CLOUD_COVER_LAND'",
+        ),
+        (
+            BASE + "tracker:\n  filters:\n  - {function: or, filters: [\n"
+            "      {function: lte, name: CLOUD_COVER_LAND, value: 10},\n"
+            "      {function: lte, name: CLOUDY_PIXEL_PERCENTAGE, value: 10}]}\n",
+            "FILE, line 8: cannot filter by 'CLOUDY_PIXEL_PERCENTAGE' and 'CLOUD_COVER_LAND' at",
+        ),
+        (
             BASE + "tracker:\n  prefix_template: x\n  name_template: '{colection}'\n",
             "FILE, line 8: name_template '{colection}' has the unknown key 'colection'",
         ),
@@ -187,6 +207,25 @@ def test_what_is_wrong_in_a_file_is_named_with_its_line_and_key(written, text, e
 )
 def test_check_names_what_cannot_be_opened(written, text, expected):
     assert expected in _refused(written(text), check=True)
+
+
+def test_filters_that_catalogues_or_earth_engine_know_are_fine(written):
+    filters = "tracker:\n  filters:\n"
+    known = (
+        "  - {function: lte, name: CLOUD_COVER_LAND, value: 10}\n"
+        "  - {function: lte, name: CLOUDY_PIXEL_PERCENTAGE, value: 10}\n"
+        "  - {function: calendarRange, name: month, value: [6, 8]}\n"
+    )
+    load_config(written(BASE + filters + known)).check()
+    own = (
+        "collections:\n  LANDSAT/LC08/C02/T1_L2: {properties: {MINE: mine}}\n"
+        + filters
+        + "    LANDSAT/LC08/C02/T1_L2: [{function: notNull, name: MINE}]\n"
+    )
+    load_config(written(BASE + own)).check()
+    theirs = "  - {function: lte, name: ANY_OF_THEIRS, value: 10}\n"
+    engine = "engine: {name: earthengine, project: p}\n"
+    load_config(written(BASE.partition("engine")[0] + engine + filters + theirs)).check()
 
 
 def test_several_problems_are_told_together(written):

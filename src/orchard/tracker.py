@@ -181,7 +181,9 @@ class Tracker:
         -------
         name, id : str
             The order's tracking name, and the key of its tracking document in the store.
-            Submitting the same order again goes on where it was left and starts nothing twice.
+            Submitting the same order again goes on where it was left and starts nothing twice; it
+            keeps the name that it was first submitted under, whatever `tracking_template` says now
+            (see `template_name`).
 
         Raises
         ------
@@ -244,17 +246,15 @@ class Tracker:
             return
         self._submitter.start(record, self._planned_again(info))
 
+    def template_name(self, info: TrackingInfo) -> str:
+        """Return what `tracking_template` makes of an order: another name than it may have."""
+        spec = make_spec(*_asked(info), grid=self.tile_grid, known=self.collections)
+        submitted = parse_time(info["submission"]["submitted"])
+        return self.templates.tracking_name(spec, submitted)
+
     def _planned_again(self, info: TrackingInfo) -> OrderPlan:
         """Plan an order as it was recorded."""
-        submission = info["submission"]
-        asked = (
-            submission["collections"],
-            [tuple(index) for index in submission["tile_indices"]],
-            submission["period_start"],
-            submission["period_end"],
-            submission["period_freq"],
-        )
-        order = self._plan(asked, parse_time(submission["submitted"]), None)
+        order = self._plan(_asked(info), parse_time(info["submission"]["submitted"]), None)
         if order_key(order.keys) != info["tracking"].get("key"):
             raise OrderError(
                 f"order {info.name!r} has tasks that the engine does not know, and the "
@@ -598,6 +598,18 @@ class Tracker:
         if isinstance(tracking_info, TrackingInfo):
             return tracking_info
         return TrackingInfo(tracking_info)
+
+
+def _asked(info: TrackingInfo) -> _Asked:
+    """Return what was asked for, as it was recorded."""
+    submission = info["submission"]
+    return (
+        submission["collections"],
+        [tuple(index) for index in submission["tile_indices"]],
+        submission["period_start"],
+        submission["period_end"],
+        submission["period_freq"],
+    )
 
 
 def _known(status: Mapping[str, Any]) -> tuple[str, int, int]:

@@ -152,8 +152,14 @@ def submit(
         save_empty_metadata=not skip_empty_metadata,
         error_if_empty=error_if_empty,
     )
+    info = tracker.read(name)
+    if wanted.name and tracker.template_name(info) != name:
+        state.say(
+            f"This order is there already as {name!r}: going on with it; --name {wanted.name} was "
+            "not used"
+        )
     state.say(f"Recorded in {tracker.store.url} as {key}")
-    if set(tracker.read(name).states) == {"EMPTY"}:
+    if set(info.states) == {"EMPTY"}:
         state.say(
             "Nothing was found for this place, period and filters: 'orchard plan' with the same "
             f"words says what there is, 'orchard clean {name}' deletes the order"

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from orchard.errors import CatalogError, ConfigError, InputError
 
 from .cedar import from_cedar
+from .filtering import check_names
 from .parts import (
     ArdPart,
     ConfigFile,
@@ -194,6 +195,7 @@ class Config:
             Naming the file, the line and the key.
         """
         self._check_templates(self.get_tracker())
+        self._check_filter_names()
         self._check_destination()
         self._check_catalog()
 
@@ -210,6 +212,22 @@ class Config:
             with self._at("tracker", "filters", name):
                 get_collection(name, self.collections)
                 parse_filters(filters)
+
+    def _check_filter_names(self) -> None:
+        """Refuse what the local engine could not filter by, as a plan would."""
+        if self._file.engine is None or self._file.engine.name != "local":
+            return
+        given = self._file.tracker.filters or {}
+        catalog = self.engine_options("local").get("catalog")
+        if not isinstance(given, Mapping):
+            for number, one in enumerate(given):
+                with self._at("tracker", "filters", number):
+                    check_names(one, self.collections.values(), catalog)
+            return
+        for name, filters in given.items():
+            for number, one in enumerate(filters):
+                with self._at("tracker", "filters", name, number):
+                    check_names(one, [self.collections[name]], catalog)
 
     def _check_templates(self, tracker: Tracker) -> None:
         """Name an order of one task, as a trial."""
@@ -272,7 +290,7 @@ class Config:
         return f"{self.folder / Path(href).expanduser()}{trailing}"
 
     @contextmanager
-    def _at(self, *loc: str) -> Iterator[None]:
+    def _at(self, *loc: str | int) -> Iterator[None]:
         """Say where in the configuration an error comes from."""
         try:
             yield
@@ -283,7 +301,7 @@ class Config:
                 error
             )
 
-    def _meant(self, loc: tuple[str, ...], text: str) -> Location:
+    def _meant(self, loc: Location, text: str) -> Location:
         """Return the location in a part that an error's text is about, where it names a key."""
         value: Any = self._source.data
         for key in loc:
