@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -93,6 +94,36 @@ def test_what_the_command_line_has_made_is_shown(platform, tiles, working):
     name, job = submit(platform, tiles[:1])
     platform.tracker.wait(name)
     working(platform)
+    assert ended(platform, job).states == ["SUCCEEDED", "SUCCEEDED"]
+
+
+def test_what_nobody_works_on_is_pending(platform, tiles, working):
+    name, job = submit(platform, tiles[:1])
+    platform.tracker.wait(name)
+    view = platform.job("local", job)
+    assert (view.state, view.states) == ("PENDING", ["PENDING", "PENDING"])
+    done = BlockRecord(job=job, block="preard", order=name, version=view.version, state="SUCCEEDED")
+    platform.records.put_block(done)
+    view = platform.job("local", job)
+    assert (view.state, view.states) == ("PENDING", ["SUCCEEDED", "PENDING"])
+    platform.records.put_block(replace(done, block="ard", state="RUNNING"))
+    assert platform.job("local", job).state == "RUNNING", "another process makes it"
+    platform.records.put_block(replace(done, block="ard", state="PENDING"))
+    platform.working = True
+    view = platform.job("local", job)
+    assert (view.state, view.states) == ("RUNNING", ["SUCCEEDED", "PENDING"])
+
+
+def test_in_process_what_is_not_asked_for_is_pending(config, tiles, working):
+    platform = Platform(config, in_process=True)
+    name, job = submit(platform, tiles[:1])
+    platform.asked.clear()
+    platform.tracker.wait(name)
+    working(platform)
+    view = platform.job("local", job)
+    assert (view.state, view.states) == ("PENDING", ["PENDING", "PENDING"])
+    platform.ask(job)
+    assert platform.job("local", job).state in ("RUNNING", "SUCCEEDED")
     assert ended(platform, job).states == ["SUCCEEDED", "SUCCEEDED"]
 
 

@@ -36,7 +36,7 @@ def jobs() -> None:
     The platform is that of the configuration's 'platform' part, else of the environment
     (ORCHARD_BASE_URL, ORCHARD_PROJECT_ID, ORCHARD_PROJECT_API_KEY). Without either, the
     configuration's own orders are the jobs, one a task: a job is worked on while one waits for
-    its results.
+    its results. Until then it is PENDING, though its image may be there.
     """
 
 
@@ -71,8 +71,7 @@ def jobs_list(state: State, order: str | None, status: str | None, as_json: bool
 def jobs_show(state: State, job_id: str, as_json: bool) -> None:
     """Tell how a job and its blocks are."""
     with _session(state) as session:
-        job = _taken_up(session, job_id)
-        info, blocks = job.info, job.get_jobtasks(return_json=True)
+        blocks, info = _told(session, job_id)
     if as_json:
         click.echo(json.dumps({**info, "jobtasks": blocks}, indent=2))
         return
@@ -256,6 +255,21 @@ def _listed(session: Session) -> Iterator[dict[str, Any]]:
         # A platform that knows no pages gives the same jobs again.
         if not new or len(page) < _PAGE:
             return
+
+
+def _told(session: Session, job_id: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return what a platform tells of a job's blocks and of the job."""
+    from orchard.jobs import PlatformError
+    from orchard.jobs.jobtask import list_jobtasks
+    from orchard.jobs.names import check_id, url_path
+
+    check_id(job_id, "job")
+    # In this process, who asks for the job itself has it worked on: its blocks would tell.
+    blocks = list_jobtasks(session, session.project_id, job_id)
+    info = session.client.data(url_path("projects", session.project_id, "jobs", job_id))
+    if not isinstance(info, dict):
+        raise PlatformError(f"the platform has no information on job {job_id}")
+    return blocks, info
 
 
 def _taken_up(session: Session, job_id: str) -> Job:

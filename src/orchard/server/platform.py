@@ -96,6 +96,7 @@ class Platform:
         self.feed = Feed(self.index)
         self.results = Results(self.folder / "results" / (self.tracker.tracking_prefix or "orders"))
         self.changed = threading.Condition()
+        self.working = False  # a workshop makes blocks
         self.asked: set[str] = set()
         self.remade = 0  # counts results that had gone and are made again
         self.submitting = threading.BoundedSemaphore(_SUBMISSIONS)
@@ -209,6 +210,7 @@ class Platform:
                 workflow=parse_workflow(workflow),
                 records=records.get(status.id, {}),
                 submission=info["submission"],
+                active=self.working and (not self.in_process or status.id in self.asked),
             )
             for position, status in zip(chosen, live, strict=True)
         ]

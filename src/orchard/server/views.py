@@ -22,7 +22,7 @@ __all__ = ["JobView"]
 
 @dataclass(frozen=True, kw_only=True)
 class JobView:
-    """A job as it is now."""
+    """A job as it is now; ``active``: its blocks are made without being asked for."""
 
     ref: JobRef
     project: str
@@ -32,6 +32,7 @@ class JobView:
     workflow: Workflow
     records: Mapping[str, BlockRecord]
     submission: Mapping[str, Any]
+    active: bool = True
 
     @property
     def id(self) -> str:
@@ -41,12 +42,12 @@ class JobView:
     @cached_property
     def states(self) -> list[str]:
         """The states of its blocks."""
-        return block_states(self.status, self.workflow, self.records)
+        return block_states(self.status, self.workflow, self.records, active=self.active)
 
     @property
     def state(self) -> str:
         """Its state."""
-        return job_state(self.states)
+        return job_state(self.states, active=self.active)
 
     @property
     def version(self) -> str:

@@ -132,7 +132,11 @@ def version_of(status: TaskStatus) -> str:
 
 
 def block_states(
-    status: TaskStatus, workflow: Workflow, records: Mapping[str, BlockRecord]
+    status: TaskStatus,
+    workflow: Workflow,
+    records: Mapping[str, BlockRecord],
+    *,
+    active: bool = True,
 ) -> list[str]:
     """Return the state of each block, in the platform's words.
 
@@ -143,6 +147,8 @@ def block_states(
     workflow : Workflow
     records : mapping of str to BlockRecord
         What was recorded of the job's blocks.
+    active : bool
+        Whether somebody makes the blocks of this job; else they wait until they are asked for.
     """
     if status.state is State.EMPTY:
         return ["SUCCEEDED"] * len(workflow.blocks)
@@ -153,15 +159,18 @@ def block_states(
     for block in workflow.blocks:
         record = records.get(block)
         states.append(record.state if record and record.version == version else "PENDING")
-    if "PENDING" in states and states[0] == "PENDING":
+    if active and states[0] == "PENDING":
         states[0] = "RUNNING"  # the image is there, its features and quicklooks are not yet
     return states
 
 
-def job_state(states: Sequence[str]) -> str:
-    """Return a job's state from those of its blocks: the first that has not succeeded decides."""
+def job_state(states: Sequence[str], *, active: bool = True) -> str:
+    """Return a job's state from those of its blocks: the first that has not succeeded decides.
+
+    A job runs also between two blocks, while it is `active`: see `block_states`.
+    """
     first = next((state for state in states if state != "SUCCEEDED"), "SUCCEEDED")
-    begun = states[0] == "SUCCEEDED"
+    begun = active and states[0] == "SUCCEEDED"
     return "RUNNING" if begun and first in ("PENDING", "NOT STARTED") else first
 
 

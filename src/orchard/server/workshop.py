@@ -80,6 +80,7 @@ class Workshop:
 
     def start(self) -> None:
         """Begin."""
+        self.platform.working = True
         self._start(self._run_engine, self._run_blocks)
 
     def watch(self) -> None:
@@ -97,6 +98,7 @@ class Workshop:
     def stop(self) -> None:
         """Stop: what is being made, image or block, is given back for the next to make."""
         self._over.set()
+        self.platform.working = False
         self.platform.tell()
         for thread in self._threads:
             thread.join(_STOPPING)
