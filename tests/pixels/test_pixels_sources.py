@@ -312,15 +312,18 @@ def test_no_damage_to_a_header_leaks_another_error(tmp_path_factory, changes):
 
 
 @pytest.mark.parametrize(("values", "dtype", "says"), [
-    (np.full((200, 200), 70_000, "int32"), "uint16", "value 70000 does not fit .* uint16"),
-    (np.full((200, 200), -3, "int16"), "uint16", "value -3 does not fit"),
-    (np.full((200, 200), 0.5, "float32"), "uint16", "value 0.5 is not a whole number"),
-    (np.full((200, 200), 2**24 + 1, "int32"), "float32", "value 16777217 does not fit"),
+    (np.full((200, 200), 70_000, "int32"), "uint16", "70000 is out of .* uint16; .*: int32"),
+    (np.full((200, 200), -3, "int16"), "uint16", "-3 is out of .*: int32'.* the band's nodata"),
+    (np.full((200, 200), -3, "int16"), "uint8", "value -3 is out of .*: int16'"),
+    (np.full((200, 200), 2**32 - 1, "uint32"), "int32", "value 4294967295 is out .*: float64'"),
+    (np.full((200, 200), 0.5, "float32"), "uint16",
+     "value 0.5 is not a whole number, .* dtype is uint16; declare 'dtype: float32' for the coll"),
+    (np.full((200, 200), 2**24 + 1, "int32"), "float32", "16777217 cannot be held .*: float64'"),
 ])  # fmt: skip
 def test_values_that_do_not_fit_fail_by_name(tmp_path, values, dtype, says):
     path = write_scene(tmp_path / "a.tif", values)
     asked = request(TILE, [scene("a", red=path)], dtype=dtype)
-    with pytest.raises(SceneError, match=f"band red of scene a .*{says}"):
+    with pytest.raises(SceneError, match=f"band red of scene a does not fit .*{says}"):
         write(asked, tmp_path / "x.tif")
 
 

@@ -26,6 +26,7 @@ from .mosaic import Ahead, Canvas, Layer, LayerError
 from .raster import READ_ERRORS, open_raster
 from .request import Creation, ShardCancelledError, Window
 from .resample import Target, shrinkage
+from .values import UnfitError
 from .writer import Layout, TiffWriter
 
 if TYPE_CHECKING:
@@ -351,7 +352,8 @@ class _naming:  # noqa: N801 - reads as the context it is
 
 
 def _scene_error(scene: str, band: str, href: str, cause: BaseException | None) -> SceneError:
-    message = f"band {band} of scene {scene} cannot be read ({href}): {cause}"
+    what = "does not fit" if isinstance(cause, UnfitError) else "cannot be read"
+    message = f"band {band} of scene {scene} {what} ({href}): {cause}"
     # What follows a question mark in a URL may be a signature.
     message = re.sub(r"(://[^\s?]*)\?[^\s)]*", r"\1", message)
     # Text tells the rest (of GDAL, of other processes): see `failures.classify`.

@@ -11,7 +11,11 @@ from .request import fits
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["Cast", "is_nodata"]
+__all__ = ["Cast", "UnfitError", "is_nodata"]
+
+
+class UnfitError(ValueError):
+    """A valid value that the image's dtype cannot hold: the collection's description is wrong."""
 
 
 def is_nodata(values: Array, nodata: float) -> Array:
@@ -61,7 +65,7 @@ class Cast:
 
         Raises
         ------
-        ValueError
+        UnfitError
             A valid value that the image's dtype cannot hold.
         """
         if valid is None and self.plain:
@@ -99,12 +103,29 @@ class Cast:
             with np.errstate(over="ignore"):
                 wrong = values[values.astype(self.dtype).astype(values.dtype) != values]
             if values.dtype.kind != "f" and wrong.size:
-                raise ValueError(f"value {wrong[0]} does not fit the image's dtype {self.dtype}")
+                raise self._unfit(wrong[0], "cannot be held exactly", "float64")
             return
         whole = values.dtype.kind != "f" or np.array_equal(values, np.rint(values))
         if not whole:
             wrong = values[values != np.rint(values)]
-            raise ValueError(f"value {wrong[0]} is not a whole number; the image's are")
+            raise self._unfit(wrong[0], "is not a whole number", "float32")
         for value in (values.min(), values.max()):
             if not fits(float(value), self.dtype):
-                raise ValueError(f"value {value} does not fit the image's dtype {self.dtype}")
+                raise self._unfit(value, "is out of its range", self._wider(float(value)))
+
+    def _wider(self, value: float) -> str:
+        """Return an integer dtype that holds a value of the source as well as the image's own."""
+        own = np.iinfo(self.dtype)
+        for name in ("int16", "uint16", "int32", "uint32"):
+            limits = np.iinfo(name)
+            low, high = min(value, int(own.min)), max(value, int(own.max))
+            if limits.min <= low and high <= limits.max:
+                return name
+        return "float64"
+
+    def _unfit(self, value: Any, why: str, better: str) -> UnfitError:
+        nodata = "" if why == "is not a whole number" else ", or the band's nodata if it is that"
+        return UnfitError(
+            f"value {value} {why}, and the collection's dtype is {self.dtype}; declare "
+            f"'dtype: {better}' for the collection{nodata}"
+        )
