@@ -453,7 +453,15 @@ def test_bad_shards_are_named(preard, tmp_path):
     shard = preard.with_name("LC08-2023-0000000048-0000000000.tif")
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(errors.ShardError, match=shard.name):
+    with pytest.raises(errors.ShardError, match=rf"{shard.name}: .* \(\w+.*\): fetch") as caught:
+        quicklook(preard, tmp_path)
+    assert "previous exception" not in str(caught.value)
+    document = json.loads(preard.read_text())
+    files = [{"name": path.name, "size": len(whole)} for path in preard.parent.glob("*.tif")]
+    document["task"]["status"]["files"] = files
+    preard.write_text(json.dumps(document))
+    sizes = f"has {len(whole) // 2} bytes, not the {len(whole)} that the task made"
+    with pytest.raises(errors.ShardError, match=sizes):
         quicklook(preard, tmp_path)
     shape = {"count": 1, "height": 22, "width": 64}
     place = {"crs": "EPSG:32615", "transform": rasterio.Affine(30, 0, 0, 0, -30, 0)}

@@ -157,6 +157,9 @@ def test_files_that_cannot_be_plotted_are_named(tmp_path):
     with pytest.raises(DataError, match=r"cannot look at .*a\.tif"):
         viz.plot_results(tmp_path / "a.tif")
     path = write(tmp_path / "b.tif", np.zeros((4, 4, 4), "uint8"))
+    (tmp_path / "cut.tif").write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"cut\.tif: (?!Read failed)"):
+        viz.plot_results(tmp_path / "cut.tif")
     with pytest.raises(InputError, match=r"b.tif has bands 1 to 4, not 5"):
         viz.plot_results(path, bands=[5])
     with pytest.raises(InputError, match="three bands"):

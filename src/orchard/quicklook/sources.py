@@ -148,7 +148,6 @@ def _cf_scale(attributes: Mapping[str, Any]) -> tuple[float, float]:
 @contextmanager
 def _open_preard(path: Path, bands: Sequence[str]) -> Iterator[PreardStack]:
     import rasterio
-    from rasterio.errors import RasterioError
 
     from orchard.preard import ImageMetadata, metadata_name, parse_shard_name
 
@@ -167,10 +166,8 @@ def _open_preard(path: Path, bands: Sequence[str]) -> Iterator[PreardStack]:
             path = document.with_name(name)
             if metadata.may_be_sparse and not path.exists():
                 continue
-            try:
+            with _whole(path, metadata):
                 shard = files.enter_context(rasterio.open(path))
-            except RasterioError as error:
-                raise ShardError(f"shard {name} cannot be read: {error}") from error
             dates = metadata.dates_of(name)
             expected = (len(metadata.bands) * len(dates), window.height, window.width)
             if (shard.count, shard.height, shard.width) != expected:
@@ -196,6 +193,7 @@ class PreardStack:
         self.name = metadata.name
         self.days: list[date] = [acquisition.day for acquisition in metadata.acquisitions]
         self.size = metadata.tile.size
+        self._metadata = metadata
         self._nodata = metadata.nodata
         self._shards = shards
         self._count = len(metadata.bands)
@@ -240,7 +238,6 @@ class PreardStack:
         self, file: tuple[Any, int, int, range] | None, window: Rect, numbers: Sequence[int]
     ) -> NDArray[Any]:
         """Read some acquisitions of one file: ``(date, band, y, x)``; None: it was left out."""
-        from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
         height, width = window.bottom - window.top, window.right - window.left
@@ -253,13 +250,31 @@ class PreardStack:
             for number in numbers
             for index in self._indices
         ]
-        try:
+        with _whole(Path(shard.name), self._metadata):
             raw: NDArray[Any] = shard.read(
                 indices, window=Window(window.left - left, window.top - top, width, height)
             )
-        except RasterioError as error:
-            raise ShardError(f"shard {Path(shard.name).name} cannot be read: {error}") from error
         return raw.reshape(len(numbers), len(self._indices), height, width)
+
+
+@contextmanager
+def _whole(path: Path, metadata: ImageMetadata) -> Iterator[None]:
+    """Say why a file of an image cannot be read: where it was cut short, by its size."""
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except RasterioError as error:
+        made = next((file.size for file in metadata.manifest if file.name == path.name), None)
+        size = path.stat().st_size if path.exists() else None
+        if size is not None and made is not None and size != made:
+            raise ShardError(
+                f"{path}: has {size} bytes, not the {made} that the task made: fetch it again"
+            ) from error
+        # GDAL's own words are the cause of what rasterio says.
+        raise ShardError(
+            f"{path}: cannot be read ({error.__cause__ or error}): fetch it again"
+        ) from error
 
 
 def _described(metadata: ImageMetadata) -> Collection | None:

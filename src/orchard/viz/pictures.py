@@ -195,7 +195,8 @@ def _opened(path: Path) -> Iterator[Any]:
             with rasterio.open(path) as source:
                 yield source
     except (RasterioError, OSError) as exc:
-        raise DataError(f"cannot look at {path}: {exc}") from exc
+        # GDAL's own words are the cause of what rasterio says.
+        raise DataError(f"cannot look at {path}: {exc.__cause__ or exc}") from exc
 
 
 def _chosen(source: Any, bands: Sequence[int], path: Path) -> list[int]:
