@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from orchard.cli.common import FAILED, USAGE
 from orchard.cli.errors import report_errors
 from orchard.config import load_config
 from orchard.jobs import session as session_module
+from orchard.quicklook import make
 from orchard.viz.sources import find_sources
 
 if TYPE_CHECKING:
@@ -196,6 +199,30 @@ def test_quicklooks_of_a_cube_and_of_downloads(run, place, what):
         assert picture.mode == "LA"
     assert "--bands" in run("quicklook", source, "--bands", "red,nir", code=USAGE)
     assert "LOW,HIGH" in run("quicklook", source, "--stretch", "much", code=USAGE)
+
+
+def test_how_clear_a_picture_is_said_to_be_is_what_info_says(run, place, tmp_path, monkeypatch):
+    kept = []
+    draw = make.contact_sheet
+    monkeypatch.setattr(
+        make, "contact_sheet", lambda cells, title: kept.append(cells) or draw(cells, title=title)
+    )
+    (masked,) = convert(place.images, str(tmp_path / "masked"), "zarr", mask=True)
+    for source in (place.cube, place.images, masked):
+        run("quicklook", source, "--dest", "q", "--sheet", "sheet.png")
+    told = [f"{step['clear_fraction']:.0%} clear" for step in info(masked)["steps"]]
+    assert len(set(told)) > 1
+    assert [[cell.label.split("   ")[1] for cell in cells] for cells in kept] == [told] * 3
+
+
+def test_a_file_that_was_cut_short_is_said_to_be(run, place, tmp_path):
+    shutil.copytree(place.images, tmp_path / "cut")
+    (path,) = (tmp_path / "cut").glob("*.tif")
+    size = path.stat().st_size
+    os.truncate(path, size // 2)
+    for command in (("quicklook",), ("plot", "-o", "x.png")):
+        message = run(command[0], "cut", *command[1:], code=FAILED)
+        assert f"{path.name}: has {size // 2} bytes, not the {size} that the task made" in message
 
 
 @pytest.mark.parametrize("form", ["zarr", "cog"])

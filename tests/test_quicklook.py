@@ -167,6 +167,10 @@ def test_blocks_are_means_of_what_was_seen(shape, step, factor, known, seed):
     got = block_means(Numbers(values, seen, clear, step), [1, 0], factor)
     rows, cols = (range(0, side, factor) for side in shape)
     assert got.values.shape == (2, 3, len(rows), len(cols))
+    if known:
+        np.testing.assert_allclose(got.usable, clear[::-1].mean(axis=(1, 2)))
+    else:
+        assert got.usable is None
     for number, (i, top), (j, left) in product((0, 1), enumerate(rows), enumerate(cols)):
         at = (slice(top, top + factor), slice(left, left + factor))
         there = seen[1 - number][at]
@@ -373,7 +377,7 @@ def test_contact_sheet(netcdf, preard, tmp_path, monkeypatch):
     assert title == "LC08_h003v004   red green blue"
     assert [cell.label for cell in cells] == [
         "2023-04-14   100% clear",
-        "2023-04-30   100% clear",
+        "2023-04-30   90% clear",  # what is not there is not clear
         "2023-07-03   43% clear",
     ]
     with Image.open(tmp_path / "sheets/all.png") as sheet:
@@ -381,9 +385,17 @@ def test_contact_sheet(netcdf, preard, tmp_path, monkeypatch):
         assert sheet.width > WIDTH
         assert sheet.height > HEIGHT + 20
         assert len(sheet.getcolors(10**6)) > 100
+    # What is masked was not clear, and what nobody knows is not told.
+    values, clear = numbers()
+    for known, labels in ((clear, [cell.label for cell in cells]), (None, list(DAYS))):
+        kept.clear()
+        masked = cube(np.where(clear, values, 0), known)
+        quicklook(masked, tmp_path, name="masked", sheet=tmp_path / "masked.png")
+        assert [cell.label for cell in kept[0][0]] == labels
+    kept.clear()
     # Of two tiles, the names are told too, as far as there is room.
     quicklook([netcdf, preard], tmp_path, sheet=tmp_path / "both.png")
-    cells, title = kept[1]
+    ((cells, title),) = kept
     assert title == "red green blue"
     assert len(cells) == 6
     assert cells[0].label == "LC08_h003v004\n2023-04-14   100% clear"

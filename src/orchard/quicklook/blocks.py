@@ -79,11 +79,15 @@ class Blocks:
         Share of the block that was seen.
     clear : array of float32, shape (date, y, x), or None
         Share of what was seen that is clear; None where nobody knows.
+    usable : array of float64, shape (date,), or None
+        Share of all pixels that are clear, whether they were seen or masked: what cubes call
+        ``clear_fraction``. None where nobody knows.
     """
 
     values: NDArray[np.float32]
     seen: NDArray[np.float32]
     clear: NDArray[np.float32] | None
+    usable: NDArray[np.float64] | None
 
     @property
     def nbytes(self) -> int:
@@ -119,6 +123,7 @@ def block_means(
     shape = (len(numbers), math.ceil(height / factor), math.ceil(width / factor))
     total: NDArray[np.float32] | None = None
     seen, clear = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    usable = np.zeros(len(numbers), np.int64)
     known = True
     for window in stack.windows():
         if tick is not None:
@@ -145,13 +150,19 @@ def block_means(
             known = False
         else:
             add(clear, (part.clear & part.seen).astype(np.float32))
+            usable += part.clear.sum(axis=(1, 2))
     if total is None:
         total = np.zeros((shape[0], 0, *shape[1:]), np.float32)
     count = np.maximum(seen, np.float32(1))
     total /= count[:, None]
     clear /= count
     seen /= _areas(height, width, factor)
-    return Blocks(values=total, seen=seen, clear=clear if known else None)
+    return Blocks(
+        values=total,
+        seen=seen,
+        clear=clear if known else None,
+        usable=usable / (width * height) if known else None,
+    )
 
 
 def _spans(start: int, stop: int, factor: int) -> tuple[slice, NDArray[np.intp]]:

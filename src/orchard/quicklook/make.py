@@ -88,7 +88,9 @@ def quicklook(
     name : str, optional
         NAME of the pictures, if not that of the source.
     sheet : path, optional
-        Also write a contact sheet, all pictures on one labelled page, to this PNG file.
+        Also write a contact sheet, all pictures on one page, to this PNG file. Under each is its
+        date and, where that is known, the share of all its pixels that are clear: the
+        ``clear_fraction`` of a cube.
     callback : callable, optional
         Called as ``callback(item=file name, n_steps=part)`` after each picture; the parts of each
         source's pictures add up to 1. Before that, while pixels are read, with the name of the
@@ -307,8 +309,4 @@ def _file_names(jobs: Sequence[_Job]) -> list[str]:
 def _label(day: Date, blocks: Blocks, at: int) -> str:
     """Return the line under a picture on the sheet: its date, and how much of it is clear."""
     label = f"{day:%Y-%m-%d}"
-    weight = blocks.seen[at]
-    if blocks.clear is not None and weight.any():
-        share = float((blocks.clear[at] * weight).sum() / weight.sum())
-        label += f"   {share:.0%} clear"
-    return label
+    return label if blocks.usable is None else f"{label}   {blocks.usable[at]:.0%} clear"
