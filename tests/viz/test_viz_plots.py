@@ -12,11 +12,13 @@ import rasterio
 from geopandas import GeoDataFrame
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
 from orchard import viz
 from orchard.errors import DataError, InputError
+from orchard.quicklook.pictures import HOLE
 from orchard.viz.files import flat_paths, names_of
 from orchard.viz.stretch import percentiles, shades
 
@@ -90,6 +92,36 @@ def test_what_has_no_data_is_transparent(tmp_path):
     assert shown.shape == (20, 20, 4)
     assert (shown[:5, :, 3] == 0).all()
     assert (shown[5:, :, 3] == 255).all()
+
+
+@pytest.mark.parametrize("bands", [3, 1])
+@pytest.mark.parametrize("own", [False, True])
+def test_behind_what_has_no_data_it_is_grey_and_the_picture_has_a_frame(tmp_path, bands, own):
+    values = np.full((bands, 20, 20), 255, "uint8")  # a cloud
+    values[:, :10] = 0
+    path = write(tmp_path / "a.tif", values, nodata=0)
+    ax = plt.subplots()[1] if own else None
+    figure = viz.plot_results(path, figsize=(4, 4), cmap="gray", **({"ax": ax} if own else {}))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    page = np.asarray(canvas.buffer_rgba())[..., :3]
+    left, top, right, bottom = picture_on(figure)
+    middle = (left + right) // 2
+    assert page[top + 9, middle].tolist() == list(HOLE)
+    assert page[bottom - 9, middle].tolist() == [255, 255, 255]
+    half = (top + bottom) // 2
+    for place in ((half, left), (half, right), (bottom, middle), (top, middle)):
+        around = page[place[0] - 2 : place[0] + 3, place[1] - 2 : place[1] + 3]
+        assert around.min() < 200, "a line, darker than the grey and the page"
+
+
+def picture_on(figure):
+    """Where a picture is on its page: left, top, right, bottom."""
+    ax = figure.axes[0]
+    left, right, bottom, top = ax.images[0].get_extent()
+    (x0, y0), (x1, y1) = ax.transData.transform([(left, bottom), (right, top)])
+    height = figure.canvas.get_width_height()[1]
+    return (round(x0), round(height - y1), round(x1), round(height - y0))
 
 
 def test_one_band_keeps_its_values_and_gets_a_colour_bar(tmp_path):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .blocks import Blocks
 
 __all__ = [
+    "HOLE",
     "Cell",
     "Limits",
     "contact_sheet",
@@ -103,7 +104,9 @@ def save_png(image: Image, path: Path) -> None:
 
 _SHEET_CELL = 300
 _MARGIN, _LABEL = 12, 18
-_PAPER, _HOLE, _INK = (250, 250, 248), (225, 226, 224), (40, 44, 48)
+_PAPER, _INK = (250, 250, 248), (40, 44, 48)
+HOLE = (225, 226, 224)
+"""What is behind pictures: where there is no data, and clouds are white."""
 
 
 def thumbnail(image: Image) -> Image:
@@ -143,7 +146,7 @@ def contact_sheet(cells: Sequence[Cell], *, title: str) -> Image:
         x = _MARGIN + number % columns * step_x
         y = head + number // columns * step_y
         shown = cell.picture.convert("RGBA")
-        draw.rectangle((x, y, x + shown.width - 1, y + shown.height - 1), fill=_HOLE)
+        draw.rectangle((x, y, x + shown.width - 1, y + shown.height - 1), fill=HOLE)
         sheet.paste(shown, (x, y), shown)
         label = "\n".join(_fitting(line, font, width) for line in cell.label.split("\n"))
         draw.text((x, y + height + 4), label, fill=_INK, font=font)

@@ -10,9 +10,11 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from rasterio.plot import show
 
 from orchard.errors import InputError
+from orchard.quicklook.pictures import HOLE
 from orchard.viz.files import QUICKLOOK_FORMATS, flat_paths, names_of, of_format
 from orchard.viz.pictures import Raster, read_for_screen, rgba
 from orchard.viz.stretch import Stretch, percentiles
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_coverage", "plot_quicklooks", "plot_results"]
 
 _COLUMNS = 3
+_FRAME = "0.6"
 # matplotlib's backends that write files only.
 _BLIND = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
@@ -43,7 +46,7 @@ def plot_results(
     stretch: Stretch = (2.0, 98.0),
     **kwargs: Any,
 ) -> Figure:
-    """Plot rasters, several in a grid of three columns.
+    """Plot rasters, several in a grid of three columns; grey where there is no data.
 
     Parameters
     ----------
@@ -86,6 +89,7 @@ def plot_results(
     for path, name, ax in zip(paths, names, axes, strict=False):
         raster = read_for_screen(path, bands, size)
         _plot(raster, ax, stretch, {"title": name, **kwargs})
+        _framed(ax)
         _fit_title(ax, max(figsize[0], 1) / columns)
     for ax in axes:
         ax.set_axis_off()
@@ -214,6 +218,20 @@ def _plot(raster: Raster, ax: Axes, stretch: Stretch, kwargs: dict[str, Any]) ->
     show(values, ax=ax, **kwargs)
     if ax.images:
         ax.figure.colorbar(ax.images[-1], ax=ax, shrink=0.6)
+
+
+def _framed(ax: Axes) -> None:
+    """Lay grey behind a picture, with a thin frame: clouds are white, and so is the page."""
+    if not ax.images:  # contours
+        return
+    left, right, bottom, top = ax.images[-1].get_extent()
+    place = ((left, bottom), right - left, top - bottom)
+    order = ax.images[-1].get_zorder()
+    grey = tuple(shade / 255 for shade in HOLE)
+    ax.add_patch(Rectangle(*place, facecolor=grey, edgecolor="none", zorder=order - 1))
+    frame = Rectangle(*place, fill=False, edgecolor=_FRAME, linewidth=0.8, zorder=order + 1)
+    frame.set_clip_on(False)
+    ax.add_patch(frame)
 
 
 def _fit_title(ax: Axes, width: float) -> None:
