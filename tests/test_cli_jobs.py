@@ -181,6 +181,10 @@ def test_info_tells_what_is_in_a_cube(run, place):
     assert "netcdf" in told
     assert "red uint16" in told
     assert re.search(r"Clear   \d+% of", told)
+    assert "CRS     Albers Equal Area, metre\n" in told
+    assert re.search(r"\nBands   blue uint16, [^\n]*qa_pixel uint16\nMasks   clear ", told)
+    assert re.search(r"\nFlags   cirrus, [^\n]*water \(variables flag_cirrus, …\)\n$", told)
+    assert "PROJCRS" in json.loads(run("info", place.cube, "--json"))["crs"]
     assert json.loads(run("info", place.cube.parent, "--json"))["tile"] == list(place.tile.index)
     assert "no such cube" in run("info", "nothing.nc", code=USAGE)
 

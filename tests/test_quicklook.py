@@ -437,7 +437,12 @@ def test_an_image_without_acquisitions_has_no_pictures(preard, tmp_path):
         (
             {"bands": ("nir",)},
             errors.CollectionError,
-            "no band nir: it has red, green, blue, clear; say",
+            "no band nir: it has blue, green, red; say",
+        ),
+        (
+            {"bands": ("reed", "green", "blue")},
+            errors.CollectionError,
+            r"no band reed: did you mean red or green\? The bands are blue, green, red; say",
         ),
     ],
 )

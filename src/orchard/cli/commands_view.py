@@ -11,7 +11,7 @@ import click
 from .common import State, example
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["COMMANDS"]
 
@@ -84,25 +84,49 @@ def info(cubes: tuple[str, ...], as_json: bool) -> None:
 
 
 def _told(told: dict[str, Any]) -> str:
+    from orchard.ard.plan import CLEAR, FLAG
+
     steps, (_, height, width) = told["steps"], told["shape"]
     row, col = told["tile"]
     times = [step["time"][:10] for step in steps]
     clear = [step["clear_fraction"] for step in steps if step.get("clear_fraction") is not None]
-    crs = str(told["crs"])
+    flags = [name for name in _names(told) if name.startswith(FLAG)]
+    bands = [band for band in told["bands"] if band["name"] not in (CLEAR, *flags)]
     lines = {
         "Cube": told["path"],
         "Format": f"{told['format']}, {told['bytes'] / 1e6:,.1f} MB",
         "Tile": f"row {row}, column {col}: {height} x {width} pixels (rows x columns)",
-        "CRS": crs if len(crs) <= _CRS else crs[:_CRS] + "…",
+        "CRS": _crs(told["crs"]),
         "Bounds": " ".join(f"{value:.10g}" for value in told["bounds"]) + " (l b r t)",
         "Times": f"{len(steps)}, {min(times)} to {max(times)}" if times else "none",
-        "Clear": f"{sum(clear) / len(clear):.0%} of the pixels on average" if clear else "unknown",
-        "Bands": ", ".join(f"{band['name']} {band['data_type']}" for band in told["bands"]),
+        "Clear": f"{sum(clear) / len(clear):.0%} of the tile on average" if clear else "unknown",
+        "Bands": ", ".join(f"{band['name']} {band['data_type']}" for band in bands),
+        "Masks": f"{CLEAR} (true where usable)" if CLEAR in _names(told) else "",
+        "Flags": _flags([flag.removeprefix(FLAG) for flag in flags]),
     }
-    return "\n".join(f"{name:<8}{value}" for name, value in lines.items())
+    return "\n".join(f"{name:<8}{value}" for name, value in lines.items() if value)
 
 
-_CRS = 60
+def _names(told: dict[str, Any]) -> list[str]:
+    return [band["name"] for band in told["bands"]]
+
+
+def _flags(flags: Sequence[str]) -> str:
+    from orchard.ard.plan import FLAG
+
+    return f"{', '.join(flags)} (variables {FLAG}{flags[0]}, …)" if flags else ""
+
+
+def _crs(known: str) -> str:
+    """Name a coordinate system in a few words: its code, name or projection, and its unit."""
+    from pyproj import CRS
+
+    crs = CRS.from_user_input(known)
+    projection = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+    name = crs.name if crs.name.lower() not in ("", "unknown", "undefined") else projection
+    unit = crs.axis_info[0].unit_name if crs.axis_info else ""
+    code = "" if "[" in known else known  # else it is WKT
+    return ", ".join(part for part in (code, name or crs.type_name, unit) if part)
 
 
 @click.command(

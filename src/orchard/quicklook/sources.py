@@ -293,11 +293,19 @@ def _described(metadata: ImageMetadata) -> Collection | None:
 
 def _check_bands(bands: Sequence[str], known: Sequence[str], name: str) -> None:
     missing = [band for band in bands if band not in known]
-    if missing:
-        raise CollectionError(
-            f"{name} has no band {', '.join(missing)}: it has {', '.join(known)}; say with 'bands' "
-            "which one, or which three, to draw"
-        )
+    if not missing:
+        return
+    from orchard.ard.plan import CLEAR, FLAG
+    from orchard.registry import close
+
+    near = close(missing[0], dict.fromkeys(known))
+    # Masks can be drawn, too, but two dozen of them would hide the bands.
+    shown = ", ".join(sorted(band for band in known if band != CLEAR and not band.startswith(FLAG)))
+    raise CollectionError(
+        f"{name} has no band {', '.join(missing)}"
+        + (f"{near} The bands are {shown}" if near else f": it has {shown}")
+        + "; say with 'bands' which one, or which three, to draw"
+    )
 
 
 def _has_data(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
