@@ -314,6 +314,7 @@ def test_an_image_without_rules_has_no_masks(tmp_path):
     pre.write(tmp_path, doc, pre.pixels(doc))
     ds = open_ard(convert(tmp_path, tmp_path / "a")[0])
     assert set(ds.data_vars) == {"red", "nir"}
+    assert "clear" not in ds.attrs["comment"]
     assert "clear_fraction" not in ds.coords
     with pytest.raises(BulkError) as caught:
         convert(tmp_path, tmp_path / "b", mask=True)

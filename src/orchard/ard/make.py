@@ -402,5 +402,6 @@ def _title(plan: CubePlan) -> dict[str, str]:
         "source": collections,
         "history": f"{now} made by Orchard {orchard.__version__}",
         "references": "https://orchard.readthedocs.io",
-        "comment": "all times are UTC; `clear` is true where a pixel is usable",
+        "comment": "all times are UTC"
+        + ("; `clear` is true where a pixel is usable" if plan.quality else ""),
     }
