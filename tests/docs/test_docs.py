@@ -45,6 +45,17 @@ def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch, request, shell)
     assert runner.done == len(re.findall(r"^ *```\w", text, re.MULTILINE))
 
 
+def test_the_tutorial_runs_where_the_readme_has_run(tmp_path, request, monkeypatch):
+    """They order the same images in Python: who leaves them in the store is in the other's way."""
+    monkeypatch.chdir(tmp_path)
+    runner = Runner("README.md", lay_demo(tmp_path, request))
+    for page in ("README.md", "docs/tutorial.md"):
+        for block in blocks_of((PROJECT / page).read_text(encoding="utf-8")):
+            if block.language == "python" and "tracker.submit" in block.text:
+                runner.run(block)
+    assert runner.done == 2
+
+
 def test_what_cannot_run_here_is_little_and_says_why():
     unrun = {
         page: [
