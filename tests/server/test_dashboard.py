@@ -195,7 +195,7 @@ def test_another_projects_orders_are_not_there(keyed):
             assert client.post(path).status_code == 404, path
         query = {"order": keyed.submitted["order"], "have": "x", "task": 0}
         with listening(client, **query) as found:
-            assert until(found, "listed") == {"count": 0}
+            assert until(found, "listed")["count"] == 0
     with signed_in(keyed, "ours") as client, listening(client) as found:
         assert next(found)[1]["order"] == keyed.submitted["order"]
 
@@ -238,7 +238,7 @@ def test_a_revoked_project_is_signed_out_at_once(archive, tmp_path):
     with serving(app) as url, httpx.Client(base_url=url, timeout=30, headers=MARK) as client:
         client.post("/dashboard/session", json={"project": "maps", "key": key})
         with listening(client) as found:
-            assert next(found) == ("listed", {"count": 0})
+            assert next(found) == ("listed", {"count": 0, "works": False})
             records.revoke("maps")
             assert next(found) == ("out", {})
             assert next(found, None) is None  # and the stream ends

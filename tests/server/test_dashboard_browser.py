@@ -160,6 +160,10 @@ def test_an_order_is_watched_from_submit_to_completed(archive, tiles, tmp_path, 
     images.first.wait_for()
     until(page, "[...document.images].every(image => image.naturalWidth > 0)")
     assert images.count() == 4
+    # Where they have no data, they are as grey as in a sheet of them; white clouds have an edge.
+    assert images.first.evaluate(
+        "image => [getComputedStyle(image).backgroundColor, getComputedStyle(image).borderTopWidth]"
+    ) == ["rgb(225, 226, 224)", "1px"]
     has_text(page, "table", "LC08_L2SP_026030_20230414")
     page.get_by_role("link", name=name).last.click()
     with page.context.expect_page() as opened:
@@ -198,6 +202,7 @@ def test_tasks_and_orders_are_cancelled_and_begun_again(idle, visit):
     choose(page, "ArrowDown")
     page.locator("aside.card").get_by_role("button", name="Cancel").click()
     has_text(page, STATE, "CANCELLED")
+    until(page, "document.querySelector('.said').textContent === ''")
     assert idle.tracker.read(idle.name).states == {"READY": 1, "CANCELLED": 1, "EMPTY": 1}
     # All of an order only after a question, which can be taken back.
     head = page.locator(".page-head")
@@ -214,8 +219,12 @@ def test_tasks_and_orders_are_cancelled_and_begun_again(idle, visit):
     has_text(page, "[aria-labelledby=failures-title]", "Nothing has failed.")
     assert idle.tracker.read(idle.name).states == {"CANCELLED": 2, "EMPTY": 1}
     head.get_by_role("button", name="Retry what was cancelled").click()
+    has_text(page, ".headline", "2 cancelled")
+    assert page.locator(".idle").count() == 0
     head.get_by_role("button", name="Yes").click()
+    has_text(page, ".said", "It is queued. This server does not work on orders: orchard run does.")
     has_text(page, ".states", "READY2")
+    has_text(page, ".idle", "does not work on orders: 2 tasks wait for orchard run.")
     has_text(page, STATE, "READY")
     assert idle.tracker.read(idle.name).states == {"READY": 2, "EMPTY": 1}
 
@@ -273,10 +282,87 @@ def test_filters_are_in_the_address(mixed, visit):
     page.get_by_role("button", name="RUNNING").click()
     page.get_by_role("button", name="Show").first.click()
     until(page, "/state=RUNNING&cause=/.test(location.hash)")
-    # What the order does not have is left out.
-    page.evaluate("location.hash = '#/orders/MADE?state=LOST&state=NONE&tile=h1v1&collection='")
-    has_text(page, ".filters output", f"{mixed.info.states['LOST']} tasks of 576")
-    until(page, "location.hash === '#/orders/MADE?state=LOST'")
+
+
+def test_tiles_are_sought_while_one_types(mixed, visit):
+    page = visit(mixed.url, mixed.path)
+    field, counted = page.get_by_label("Tile", exact=True), page.locator(".filters output")
+    field.click()
+    page.keyboard.type("V006")
+    has_text(page, ".filters output", "192 tasks of 576")
+    assert field.input_value() == "V006"
+    until(page, "location.hash === '#/orders/MADE?tile=V006'")
+    page.reload()
+    has_text(page, ".filters output", "192 tasks of 576")
+    assert field.input_value() == "V006"
+    # What is clicked right after typing is clicked, whatever moves then.
+    field.fill("h010")
+    row = page.locator("[aria-labelledby=table-title] tbody button").nth(3)
+    name = row.inner_text()
+    row.click()
+    has_text(page, "h2", "Facts")
+    has_text(page, ".facts", name)
+    page.go_back()
+    page.get_by_label("Tile", exact=True).fill("h010")
+    page.keyboard.press("Enter")
+    assert counted.inner_text() == "144 tasks of 576"
+    # Tiles that are chosen on the map are listed, each by its name.
+    page.locator(".map").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    has_text(page, ".filters output", "192 tasks of 576")
+    assert field.input_value().count("h0") == 4
+    page.get_by_role("button", name="Clear filters").click()
+    assert field.input_value() == ""
+    assert counted.inner_text() == "576 tasks"
+
+
+def test_what_an_order_has_not_is_said(mixed, visit):
+    page = visit(mixed.url, mixed.path)
+    field, counted = page.get_by_label("Tile", exact=True), page.locator(".filters output")
+    rows = page.locator("[aria-labelledby=table-title] tbody tr")
+    field.fill("nothere")
+    page.keyboard.press("Enter")
+    assert counted.inner_text() == "0 tasks of 576: no tile matches 'nothere'"
+    assert field.input_value() == "nothere"
+    assert rows.count() == 0
+    page.locator(".matrix-scroller").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")  # nothing is there, and nothing breaks
+    page.evaluate("location.hash = '#/orders/MADE?state=FALED&tile=zzz'")
+    has_text(page, ".filters output", "no state is called 'FALED'; no tile matches 'zzz'")
+    assert rows.count() == 0
+    state = page.get_by_label("State", exact=True)
+    assert state.evaluate("box => box.selectedOptions[0].text") == "FALED (unknown)"
+    page.reload()
+    has_text(page, ".filters output", "0 tasks of 576: no state is called 'FALED'; no tile")
+    state.select_option(label=f"LOST ({mixed.info.states['LOST']})")
+    has_text(page, ".filters output", "0 tasks of 576: no tile matches 'zzz'")
+    # Of several, what there is is shown.
+    page.evaluate("location.hash = '#/orders/MADE?state=LOST&state=NONE&collection='")
+    lost = mixed.info.states["LOST"]
+    has_text(page, ".filters output", f"{lost} tasks of 576: no state is called 'NONE'")
+    page.evaluate("location.hash = '#/orders/MADE?collection=NONE&sort=up'")
+    has_text(page, ".filters output", "no collection is called 'NONE'; there is no filter 'sort'")
+    assert rows.count() == 0
+    page.get_by_role("button", name="Clear filters").click()
+    until(page, "location.hash === '#/orders/MADE'")
+    assert counted.inner_text() == "576 tasks"
+
+
+def test_long_causes_stay_in_the_table(archive, tmp_path, serve, visit):
+    app = create_app(make_config(tmp_path, archive), run=False)
+    info = made_order(1, 1, states=["FAILED"])
+    for one in info.orders:
+        one["status"]["error_message"] = f"/{'archive' * 40}.tif cannot be read"
+    app.state.platform.tracker.records.create(dict(info))
+    url = serve(app)
+    for width in (1280, 390):
+        page = visit(url, "/#/orders/MADE", width=width)
+        table = page.get_by_label("Table of tasks")
+        table.wait_for()
+        assert table.evaluate("box => box.scrollWidth === box.clientWidth")
+        page.context.close()
 
 
 def test_a_project_without_orders_says_where_those_of_the_shell_are(idle, visit):
@@ -364,8 +450,15 @@ def test_the_line_comes_back_after_the_server(idle, serve, visit):
     has_text(page, ".states", "READY2")
     page.evaluate("window.untouched = true")
     has_text(page, ".line", "Live")
+    choose(page)
+    page.locator("aside.card").get_by_role("button", name="Cancel").click()
+    has_text(page, ".states", "CANCELLED1")
+    page.locator("aside.card").get_by_role("button", name="Retry").click()
+    has_text(page, ".said", "It is queued")
+    has_text(page, ".states", "READY2")
     idle.stop()
     has_text(page, ".line", "Connection lost")
+    assert page.locator(".said").inner_text() == ""
     app = create_app(idle.config, run=False)
     app.state.platform.tracker.cancel(idle.name)
     serve(app, urlsplit(idle.url).port)

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 import orchard
 from orchard.config import Config, has_config, load_config
+from orchard.engines import Works
 
 from .api import (
     dashboard,
@@ -117,6 +118,8 @@ def create_app(
     )
     app.state.platform = platform
     app.state.ending = ending
+    # Whether somebody works on what is queued: this server, or an engine that needs no one for it.
+    app.state.works = run or not isinstance(platform.engine, Works)
     for module in (
         tokens,
         jobs,

@@ -33,7 +33,7 @@ export function App() {
         )}
       </header>
       <Problem />
-      <p class="visually-hidden" role="status">
+      <p class="said" role="status">
         {said.value}
       </p>
       {who === undefined && <p class="wait">{problem.value ? "" : "One moment…"}</p>}

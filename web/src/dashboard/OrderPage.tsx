@@ -2,7 +2,7 @@
 import { useEffect } from "preact/hooks";
 import { Failures } from "../parts/Failures";
 import { Filters } from "../parts/Filters";
-import { moment } from "../parts/format";
+import { counted, moment } from "../parts/format";
 import { Matrix } from "../parts/Matrix";
 import type { View } from "../parts/order";
 import { TaskCard } from "../parts/TaskCard";
@@ -12,7 +12,7 @@ import { Totals } from "../parts/Totals";
 import { OrderActions, TaskActions } from "./Actions";
 import { orderPath } from "./api";
 import { Quicklooks } from "./Quicklooks";
-import { details, go, hashOf } from "./state";
+import { details, go, hashOf, live } from "./state";
 
 export function OrderPage({ view }: { view: View }) {
   const { model } = view.order;
@@ -29,6 +29,7 @@ export function OrderPage({ view }: { view: View }) {
             {model.submitted && `submitted ${moment(Date.parse(model.submitted))} UTC`}
             {model.engine && `, made by ${model.engine}`}
           </p>
+          <Idle view={view} />
         </div>
         <div class="buttons">
           <OrderActions view={view} />
@@ -63,6 +64,21 @@ export function OrderPage({ view }: { view: View }) {
         <TaskTable view={view} onOpen={(task) => go(model.name, task)} />
       </section>
     </>
+  );
+}
+
+/** Nothing comes of what waits, unless somebody works on it. */
+function Idle({ view }: { view: View }) {
+  const { order } = view;
+  void order.version.value;
+  const counts = order.counts();
+  const waiting = [..."UQ"].reduce((sum, code) => sum + counts[order.code[code]!]!, 0);
+  if (live.works.value || waiting === 0) return null;
+  return (
+    <p class="idle muted">
+      This server does not work on orders: {counted(waiting, "task")} {waiting === 1 ? "waits" : "wait"} for{" "}
+      <code>orchard run</code>.
+    </p>
   );
 }
 

@@ -29,27 +29,33 @@ export function address({ order, task, filters }: Route): string {
   return filters ? `${path}?${filters}` : path;
 }
 
-/** The filters of a view by their names, as a query. */
+/** The filters of a view by their names, as a query; tiles as they were typed. */
 export function filtersOf(view: View): string {
-  const { states, collections, tiles } = view.order.model;
+  const { states, collections } = view.order.model;
   const query = new URLSearchParams();
   for (const index of view.states.value) query.append("state", states[index]!.name);
   if (view.collection.value >= 0) query.append("collection", collections[view.collection.value]!);
-  for (const index of view.tiles.value) query.append("tile", tiles.label[index]!);
+  for (const part of view.parts()) query.append("tile", part);
   if (view.cause.value !== null) query.append("cause", view.cause.value);
+  for (const { key, value } of view.unknown.value) query.append(key, value);
   return query.toString();
 }
 
-/** Filter a view as a query says; what its order does not have is left out. */
+/** Filter a view as a query says; what its order does not have is kept as unknown. */
 export function filter(view: View, filters: string): void {
-  const { states, collections, tiles } = view.order.model;
-  const query = new URLSearchParams(filters);
-  const found = (key: string, names: string[]): number[] =>
-    query.getAll(key).flatMap((name) => (names.includes(name) ? [names.indexOf(name)] : []));
+  const { states, collections } = view.order.model;
+  const names: Record<string, string[]> = { state: states.map(({ name }) => name), collection: collections };
+  const query = [...new URLSearchParams(filters)].filter(([, value]) => value !== "");
+  const of = (wanted: string): string[] => query.flatMap(([key, value]) => (key === wanted ? [value] : []));
+  const found = (key: string): number[] =>
+    of(key).flatMap((name) => (names[key]!.includes(name) ? [names[key]!.indexOf(name)] : []));
   batch(() => {
-    view.states.value = new Set(found("state", states.map(({ name }) => name)));
-    view.collection.value = found("collection", collections)[0] ?? -1;
-    view.tiles.value = new Set(found("tile", tiles.label));
-    view.cause.value = query.get("cause");
+    view.states.value = new Set(found("state"));
+    view.collection.value = found("collection")[0] ?? -1;
+    view.sought.value = of("tile").join(", ");
+    view.cause.value = of("cause")[0] ?? null;
+    view.unknown.value = query.flatMap(([key, value]) =>
+      key === "tile" || key === "cause" || names[key]?.includes(value) ? [] : [{ key, value }],
+    );
   });
 }

@@ -63,6 +63,8 @@ export class Live {
   readonly orders = signal<ReadonlyMap<string, Summary>>(new Map());
   /** Whether all orders have been told. */
   readonly listed = signal(false);
+  /** Whether what is queued is worked on: by this server, or by an engine that needs no one for it. */
+  readonly works = signal(true);
 
   private readonly listener: Listener;
   private target: Target | null = null;
@@ -132,9 +134,10 @@ export class Live {
       else this.told.set(data.order, data);
       if (isListed) this.orders.value = new Map(this.told);
     });
-    on("listed", () => {
+    on("listed", ({ works }: { works: boolean }) => {
       isListed = true;
       batch(() => {
+        this.works.value = works;
         this.orders.value = new Map(this.told);
         this.listed.value = true;
       });

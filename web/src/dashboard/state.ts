@@ -22,7 +22,7 @@ import { type Changes, Live } from "./live";
 export const session = signal<Session | null | undefined>(undefined);
 /** What went wrong last and is to be shown. */
 export const problem = signal<string | null>(null);
-/** What was done last, for screen readers. */
+/** What was done last; gone when it has come about, or is no longer known to. */
 export const said = signal("");
 
 export const route = signal<Route>(parse(location.hash));
@@ -215,12 +215,47 @@ function rows({ positions, tasks, causes }: Changes, zero: number): TaskChange[]
   });
 }
 
+/** Seconds after which a notice has been read. */
+const READ = 10;
+let unsay = (): void => undefined;
+
+/** Say what is being done until that is so, for some seconds, or as long as one is told what becomes of it. */
+function say(what: "retry" | "cancel", order: string, isDone: () => boolean): void {
+  unsay();
+  const queued = "It is queued. This server does not work on orders: orchard run does.";
+  said.value = what === "cancel" ? "It is being cancelled." : live.works.peek() ? "It is started anew." : queued;
+  const timer = setTimeout(() => unsay(), READ * 1000);
+  const stop = effect(() => {
+    if (route.value.order !== order || live.line.value === "lost" || isDone()) queueMicrotask(() => unsay());
+  });
+  unsay = () => {
+    clearTimeout(timer);
+    stop();
+    said.value = "";
+    unsay = () => undefined;
+  };
+}
+
+/** What tells whether a retry or a cancellation has come about; never, where no state is going to change. */
+function coming(what: "retry" | "cancel", task: number | undefined): () => boolean {
+  const shown = view.peek()?.order;
+  const [before, after] = what === "retry" ? ["FXL", "FXLUQ"] : ["UQR", "UQRK"];
+  const is = (letters: string): boolean =>
+    task === undefined ? shown!.model.states.some(({ code }, i) => letters.includes(code) && shown!.state.includes(i)) : letters.includes(shown!.letter(task));
+  if (shown === undefined || !is(before)) return () => false;
+  return () => {
+    void shown.version.value;
+    return !is(after);
+  };
+}
+
 /** Retry or cancel; says what came of it. */
 export async function perform(what: "retry" | "cancel", order: string, task?: number): Promise<void> {
   problem.value = null;
   try {
+    const isDone = coming(what, task);
     await act(what, order, task);
-    said.value = what === "retry" ? "It is started anew." : "It is being cancelled.";
+    say(what, order, isDone);
     if (task !== undefined && shownTask.peek() === task) await loadTask(order, task);
   } catch (error) {
     if (isSignedOut(error)) session.value = null;

@@ -92,6 +92,7 @@ export function Matrix({ view, onOpen }: { view: View; onOpen?: (task: number) =
 
   const go = (cell: Cell): void => {
     const { rows, cols } = layout.value;
+    if (rows === 0) return;
     const next = { row: clamp(cell.row, 0, rows - 1), col: clamp(cell.col, 0, cols - 1) };
     focus.value = next;
     const task = layout.value.task(next);

@@ -60,11 +60,11 @@ export function TileMap({ view }: { view: View }) {
       drawGround(context, path, projection, width, height);
       for (const tile of tiles) {
         const sum = found[tile.index]!;
-        const faded = sum.total === 0 || (chosen.size > 0 && !chosen.has(tile.index));
+        const faded = sum.total === 0 || (chosen !== null && !chosen.has(tile.index));
         drawTile(context, path, projection, tile, faded, paintOf(how, sum, shares[tile.index] ?? null));
       }
       for (const tile of tiles) {
-        if (chosen.has(tile.index)) stroke(context, path, tile, colour("--ink"), 2);
+        if (chosen?.has(tile.index)) stroke(context, path, tile, colour("--ink"), 2);
         if (tile.index === marked) stroke(context, path, tile, colour("--focus"), 3);
       }
       drawScale(context, projection, width, height);
@@ -78,7 +78,7 @@ export function TileMap({ view }: { view: View }) {
   const speak = (tile: number): string => {
     const sum = sums.value[tile]!;
     const states = order.model.states.flatMap(({ name }, i) => (sum.counts[i] ? [`${count(sum.counts[i]!)} ${name}`] : []));
-    const chosen = view.tiles.value.has(tile) ? ", chosen" : "";
+    const chosen = view.tiles.value?.has(tile) ? ", chosen" : "";
     return `${order.model.tiles.label[tile]}: ${states.join(", ") || "no task passes the filters"}${chosen}`;
   };
   const tileAt = (event: MouseEvent): number | null => {
@@ -107,7 +107,7 @@ export function TileMap({ view }: { view: View }) {
     else if (event.key === "Home") go(0);
     else if (event.key === "End") go(tiles.length - 1);
     else if (event.key === "Enter" || event.key === " ") toggle(tiles[focus.value]!.index);
-    else if (event.key === "Escape") view.tiles.value = new Set();
+    else if (event.key === "Escape") view.sought.value = "";
     else return;
     event.preventDefault();
   };
@@ -220,13 +220,12 @@ function mix(from: string, to: string, part: number): string {
 /** Median clear part of each tile's acquisitions, in percent. */
 function clearness(order: Order): (number | null)[] {
   const { task, clear, cloud } = order.model.acquisitions;
-  const measured = clear.some((value) => value !== null);
   const found = order.model.tiles.label.map((): number[] => []);
   if (!order.model.product) return found.map(() => null);
   task.forEach((one, i) => {
     const covered = cloud[i];
-    const value = measured ? clear[i] : covered == null ? null : 100 - covered;
-    if (value != null) found[order.axes(one)[1]]!.push(value);
+    const value = clear[i] ?? (covered == null ? null : 100 - covered);
+    if (value !== null) found[order.axes(one)[1]]!.push(value);
   });
   return found.map((values) => median(values) ?? null);
 }
@@ -251,14 +250,14 @@ function summaries(view: View): Summary[] {
   void order.version.value;
   const matches = view.matches.value;
   // The choice of tiles does not empty the other tiles.
-  const byTile = view.tiles.value.size > 0;
+  const byTile = view.tiles.value !== null;
   const found: Summary[] = tiles.label.map(() => ({ counts: states.map(() => 0), worst: "", most: "", done: 0, total: 0 }));
   const allowed = byTile ? null : matches;
   for (let task = 0; task < order.n; task += 1) {
     if (allowed && !allowed[task]) continue;
     const place = order.place(task);
     if (!place) continue;
-    if (byTile && !passes(view, task, place.collection)) continue;
+    if (byTile && !view.passes(task, place.collection)) continue;
     const sum = found[place.tile]!;
     const state = order.state[task]!;
     const { code } = states[state]!;
@@ -269,15 +268,6 @@ function summaries(view: View): Summary[] {
     if (sum.worst === "" || order.rank[state]! < order.rank[order.code[sum.worst]!]!) sum.worst = code;
   }
   return found;
-}
-
-function passes(view: View, task: number, collection: number): boolean {
-  const { order } = view;
-  return (
-    (view.states.value.size === 0 || view.states.value.has(order.state[task]!)) &&
-    (view.collection.value < 0 || view.collection.value === collection) &&
-    (view.cause.value === null || order.causes.get(task) === view.cause.value)
-  );
 }
 
 function neighbour(order: Order, tiles: Tile[], from: number, [down, right]: [number, number]): number {

@@ -1,5 +1,5 @@
 // An order as the pages look at it: its model, the present states of its tasks, what is selected.
-import { type ReadonlySignal, type Signal, computed, signal } from "@preact/signals";
+import { type ReadonlySignal, type Signal, batch, computed, signal } from "@preact/signals";
 import type { Model, Packed, TaskChange } from "./model";
 
 export interface Place {
@@ -13,6 +13,12 @@ export interface Acquisition {
   scenes: number;
   clear: number | null;
   cloud: number | null;
+}
+
+/** A filter by a name that an order has not. */
+export interface Unknown {
+  key: string;
+  value: string;
 }
 
 /** Worst first: which state stands for several tasks. */
@@ -190,9 +196,14 @@ export class View {
   /** Indices of states; none: all. */
   readonly states: Signal<ReadonlySet<number>> = signal(new Set<number>());
   readonly collection: Signal<number> = signal(-1);
-  readonly tiles: Signal<ReadonlySet<number>> = signal(new Set<number>());
+  /** What tiles are sought by: their names or parts of names, as one types them. */
+  readonly sought: Signal<string> = signal("");
   readonly cause: Signal<string | null> = signal(null);
+  /** What is filtered by and this order has not: nothing passes, rather than everything. */
+  readonly unknown: Signal<readonly Unknown[]> = signal([]);
   readonly selected: Signal<number> = signal(-1);
+  /** The tiles that are sought; null: all. */
+  readonly tiles: ReadonlySignal<ReadonlySet<number> | null>;
   /** One for each task: whether it passes the filters. */
   readonly matches: ReadonlySignal<Uint8Array>;
   readonly matching: ReadonlySignal<number>;
@@ -206,27 +217,86 @@ export class View {
       () =>
         this.states.value.size > 0 ||
         this.collection.value >= 0 ||
-        this.tiles.value.size > 0 ||
-        this.cause.value !== null,
+        this.tiles.value !== null ||
+        this.cause.value !== null ||
+        this.unknown.value.length > 0,
     );
+    this.tiles = computed(() => {
+      const parts = this.parts();
+      return parts.length > 0 ? new Set(parts.flatMap((part) => this.named(part))) : null;
+    });
     this.matches = computed(() => this.match());
     this.matching = computed(() => this.matches.value.reduce((sum, one) => sum + one, 0));
     this.rows = computed(() => this.shownRows());
   }
 
   clear(): void {
-    this.states.value = new Set();
-    this.collection.value = -1;
-    this.tiles.value = new Set();
-    this.cause.value = null;
+    batch(() => {
+      this.states.value = new Set();
+      this.collection.value = -1;
+      this.sought.value = "";
+      this.cause.value = null;
+      this.unknown.value = [];
+    });
+  }
+
+  setStates(states: ReadonlySet<number>): void {
+    batch(() => {
+      this.states.value = states;
+      this.forget("state");
+    });
+  }
+
+  setCollection(index: number): void {
+    batch(() => {
+      this.collection.value = index;
+      this.forget("collection");
+    });
   }
 
   toggleState(index: number): void {
-    this.states.value = toggled(this.states.value, index);
+    this.setStates(toggled(this.states.value, index));
   }
 
   toggleTile(index: number): void {
-    this.tiles.value = toggled(this.tiles.value, index);
+    const { label } = this.order.model.tiles;
+    this.sought.value = [...toggled(this.tiles.value ?? new Set(), index)].map((tile) => label[tile]).join(", ");
+  }
+
+  /** The parts of what tiles are sought by. */
+  parts(): string[] {
+    return this.sought.value.split(/[\s,]+/).filter((part) => part !== "");
+  }
+
+  /** The tiles of a name, else those that have it in theirs. */
+  named(part: string): number[] {
+    const labels = this.order.model.tiles.label;
+    const wanted = part.toLowerCase();
+    const exact = labels.findIndex((label) => label.toLowerCase() === wanted);
+    if (exact >= 0) return [exact];
+    return labels.flatMap((label, index) => (label.toLowerCase().includes(wanted) ? [index] : []));
+  }
+
+  /** Whether a task passes all filters but that by tile. */
+  passes(task: number, collection: number): boolean {
+    const { order } = this;
+    return (
+      !this.isBarred() &&
+      (this.states.value.size === 0 || this.states.value.has(order.state[task]!)) &&
+      (this.collection.value < 0 || collection === this.collection.value) &&
+      (this.cause.value === null || order.causes.get(task) === this.cause.value)
+    );
+  }
+
+  /** Whether all that is asked for of one kind is unknown, so that nothing can be it. */
+  private isBarred(): boolean {
+    return this.unknown.value.some(
+      ({ key }) => !((key === "state" && this.states.value.size > 0) || (key === "collection" && this.collection.value >= 0)),
+    );
+  }
+
+  private forget(key: string): void {
+    this.unknown.value = this.unknown.value.filter((one) => one.key !== key);
   }
 
   private match(): Uint8Array {
@@ -234,31 +304,23 @@ export class View {
     void order.version.value;
     const found = new Uint8Array(order.n).fill(1);
     if (!this.isFiltered.value) return found;
-    const [states, tiles, collection, cause] = [
-      this.states.value,
-      this.tiles.value,
-      this.collection.value,
-      this.cause.value,
-    ];
+    const tiles = this.tiles.value;
     for (let task = 0; task < order.n; task += 1) {
-      const [c, t] = order.axes(task);
-      const ok =
-        (states.size === 0 || states.has(order.state[task]!)) &&
-        (collection < 0 || c === collection) &&
-        (tiles.size === 0 || tiles.has(t)) &&
-        (cause === null || order.causes.get(task) === cause);
-      found[task] = ok ? 1 : 0;
+      const [collection, tile] = order.axes(task);
+      found[task] = (tiles === null || tiles.has(tile)) && this.passes(task, collection) ? 1 : 0;
     }
     return found;
   }
 
   private shownRows(): { collection: number; tile: number }[] {
     const { collections, tiles } = this.order.model;
-    const rows = [];
+    const rows: { collection: number; tile: number }[] = [];
+    if (this.isBarred()) return rows;
+    const wanted = this.tiles.value;
     for (let collection = 0; collection < collections.length; collection += 1) {
       if (this.collection.value >= 0 && this.collection.value !== collection) continue;
       for (let tile = 0; tile < tiles.label.length; tile += 1) {
-        if (this.tiles.value.size > 0 && !this.tiles.value.has(tile)) continue;
+        if (wanted !== null && !wanted.has(tile)) continue;
         rows.push({ collection, tile });
       }
     }

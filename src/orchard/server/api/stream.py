@@ -52,10 +52,10 @@ async def get_events(
     """Tell of changes until the page goes.
 
     ``order`` events ``{order, states, progress, tasks, submitted}``, all orders first, then
-    ``listed``; ``tasks`` events with the columns of what has changed in `order` since the version
-    it `have`s; ``again`` where the whole model must be got anew; ``task`` when more than columns
-    may have changed of one `task`; ``beat``; ``trouble`` when the store does not answer; ``out``
-    when the session has ended.
+    ``listed``, which also tells whether anybody works on what is queued; ``tasks`` events with the
+    columns of what has changed in `order` since the version it `have`s; ``again`` where the whole
+    model must be got anew; ``task`` when more than columns may have changed of one `task`;
+    ``beat``; ``trouble`` when the store does not answer; ``out`` when the session has ended.
     """
     if not _slots.acquire(blocking=False):
         raise Busy(30, "too many are looking on")
@@ -129,7 +129,8 @@ class _Look:
             if seen.get(order) != now.get(order)
         ]
         if self.seen is None:
-            found.append(_event("listed", {"count": len(now)}))
+            works = self.request.app.state.works
+            found.append(_event("listed", {"count": len(now), "works": works}))
         self.seen = now
         return found
 
