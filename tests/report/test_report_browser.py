@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 from made_orders import CAUSES, made_facts, made_order
 
-from orchard.report import Known, Picture, Report, build_model, gather
+from orchard.report import (
+    AcquisitionFacts,
+    CubeFacts,
+    Known,
+    Picture,
+    Report,
+    build_model,
+    gather,
+)
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 DOT = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
@@ -162,7 +171,50 @@ def test_a_phone_shows_tasks_one_below_the_other(mixed, visit):
     assert named == '"Size "'
     # Other tables are scrolled, and show at their sides that they can be.
     attached = "box => getComputedStyle(box).backgroundAttachment"
-    assert table.evaluate(attached) == "local, local, scroll, scroll"
+    assert table.evaluate(attached) == ", ".join(["local, local, scroll, scroll"] * 2)
+
+
+def test_paper_shows_all_of_a_list(visit, tmp_path):
+    info = made_order(2, 2, states=["COMPLETED"])
+    cubes = [
+        CubeFacts(
+            path=f"cubes/{i}.nc", item=f"cubes/{i}.stac.json", format="netcdf", size=1, tasks=[i]
+        )
+        for i in range(60)
+    ]
+    page = visit(Report(build_model(info, Known(cubes=cubes))).save(tmp_path / "report.html"))
+    box = page.get_by_label("Cubes", exact=True)
+    hidden = "box => box.scrollHeight - box.clientHeight"
+    assert box.evaluate(hidden) > 100
+    shadows = "box => getComputedStyle(box).backgroundImage.split('linear-gradient').length - 1"
+    assert box.evaluate(shadows) == 8  # at four sides, each covered at its end
+    page.emulate_media(media="print")
+    assert box.evaluate(hidden) == 0
+
+
+@pytest.mark.parametrize(
+    ("clear", "cloud", "said"),
+    [
+        (None, None, "the cubes were made without a clear mask, and the scenes' metadata do not"),
+        (None, 20.0, "100 % less the cloud cover that the scenes' metadata tell"),
+        (0.5, 20.0, "as measured in the cubes; where none tells, 100 % less the cloud cover"),
+    ],
+)
+def test_what_is_clear_is_from_the_cubes_else_from_the_metadata(
+    visit, tmp_path, clear, cloud, said
+):
+    info = made_order(1, 1, states=["COMPLETED"])
+    day = date(2021, 1, 5)
+    facts = {
+        0: [AcquisitionFacts(day=day, scenes=2, clear=clear)],
+        1: [AcquisitionFacts(day=day, scenes=2, cloud=cloud)],
+    }
+    cube = CubeFacts(path="0.nc", item="0.stac.json", format="netcdf", size=1, tasks=[0, 1])
+    known = Known(acquisitions=facts, cubes=[cube])
+    page = visit(Report(build_model(info, known)).save(tmp_path / "report.html"))
+    assert said in page.locator("[aria-labelledby=clear-title]").inner_text()
+    numbers = page.locator(".numbers").inner_text()
+    assert re.search(r"Scenes, by task\s+4\s+in 2 of 24 results; one counts in each task", numbers)
 
 
 def test_what_was_cancelled_has_not_failed(visit, tmp_path):

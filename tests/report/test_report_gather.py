@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import orchard
+import orchard.ard
 from orchard.cli import cli
 from orchard.errors import AccessError, InputError, PagesError
 from orchard.report import build_model, gather, make_report, page
@@ -174,6 +175,34 @@ def test_the_command(made, tmp_path):
     assert len(model["quicklooks"]) == 2
     assert (out.parent / unquote(model["cubes"][0]["href"])).exists()
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_what_is_missing_is_said_by_the_command(made, tmp_path):
+    (tmp_path / "cubes").mkdir()
+    command = ["-C", str(made.config), "report", made.info.name, "--quicklooks", "0"]
+    out = ["-o", str(tmp_path / "report.html"), "--cubes", str(tmp_path / "cubes")]
+    result = CliRunner().invoke(cli, [*command, *out])
+    assert result.exit_code == 0, result.output
+    said = f"No cube of this order is in the folder {tmp_path / 'cubes'}."
+    assert result.stderr.splitlines()[-2:] == [said, f"Wrote {tmp_path / 'report.html'}"]
+    assert result.stdout == ""
+
+
+def test_cubes_that_do_not_tell_what_is_clear_tell_the_clouds_of_their_scenes(made, monkeypatch):
+    def tell(path, real=orchard.ard.info):
+        told = real(path)
+        steps = [{**step, "clear_fraction": None} for step in told["steps"]]
+        return {**told, "steps": steps}
+
+    of_store = gather(made.info, store=made.tracker.store, pictures=0).acquisitions
+    monkeypatch.setattr(orchard.ard, "info", tell)
+    known = gather(made.info, cubes=made.cubes, pictures=0)
+    assert sorted(known.acquisitions) == done(made.info)
+    for position, facts in known.acquisitions.items():
+        assert [(one.day, one.clear, one.cloud) for one in facts] == [
+            (one.day, None, pytest.approx(one.cloud)) for one in of_store[position]
+        ]
+    assert all(one.cloud is not None for facts in known.acquisitions.values() for one in facts)
 
 
 def test_errors_say_what_to_do(made, tmp_path, monkeypatch):

@@ -84,6 +84,8 @@ def report(
             callback=callback,
         )
     made.save(output)
+    for note in made.model["notes"]:
+        state.say(note)
     state.say(f"Wrote {output}")
 
 

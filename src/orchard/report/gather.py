@@ -75,6 +75,8 @@ def gather(
     """
     found = find_cubes_of(info, cubes, limit=max_tasks, callback=callback) if cubes else []
     notes: list[str] = []
+    if cubes and not found:
+        notes.append(f"No cube of this order is in the folder {cubes}.")
     if len(found) == max_tasks:
         notes.append(f"Only the first {max_tasks:,} cubes were looked into.")
     facts = _from_cubes(found)
@@ -193,18 +195,37 @@ def _items(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _from_cubes(cubes: Sequence[FoundCube]) -> dict[int, list[AcquisitionFacts]]:
-    facts: dict[int, list[AcquisitionFacts]] = defaultdict(list)
+    facts: dict[int, dict[date, AcquisitionFacts]] = defaultdict(dict)
     for cube in cubes:
-        for step, positions in zip(cube.told["steps"], cube.steps, strict=True):
+        steps = cube.told["steps"]
+        for step, positions, cloud in zip(steps, cube.steps, _clouds(cube), strict=True):
             one = AcquisitionFacts(
                 day=date.fromisoformat(step["solar_day"]),
                 scenes=len(step["scenes"]),
                 clear=step.get("clear_fraction"),
+                cloud=cloud,
             )
             for position in positions:
-                if one.day not in {known.day for known in facts[position]}:  # in two formats, say
-                    facts[position].append(one)
-    return dict(facts)
+                known = facts[position].get(one.day)  # in two formats, say
+                if known is None or (known.clear is None and one.clear is not None):
+                    facts[position][one.day] = one
+    return {position: list(days.values()) for position, days in facts.items()}
+
+
+def _clouds(cube: FoundCube) -> list[float | None]:
+    """Return the cloud cover of each step's scenes, where the cube does not tell what is clear."""
+    from orchard.ard.existing import read_record
+
+    found: list[float | None] = [None] * len(cube.steps)
+    unclear = {i for i, one in enumerate(cube.told["steps"]) if one.get("clear_fraction") is None}
+    record = read_record(cube.path) if unclear else None
+    if record is None:
+        return found
+    for document, numbers in zip(record.documents, record.steps, strict=True):
+        for number, one in zip(numbers, document.acquisitions, strict=True):
+            if number in unclear:
+                found[number] = _cloud([scene.metadata for scene in one.scenes])
+    return found
 
 
 def _from_store(

@@ -25,7 +25,8 @@ class AcquisitionFacts:
     clear : float, optional
         The part of the tile that is clear, from 0 to 1, as measured in a cube.
     cloud : float, optional
-        Cloud cover of its scenes in percent, as their metadata has it (mean of the scenes).
+        Cloud cover of its scenes in percent, as their metadata has it (mean of the scenes); not
+        needed where a cube tells what is clear.
     """
 
     day: date

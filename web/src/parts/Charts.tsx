@@ -170,7 +170,7 @@ export function Clear({ view }: { view: View }) {
   const { points, measured } = useComputed(() => clearPoints(view)).value;
   const { box, width } = useWidth(points.length > 0);
   if (points.length === 0) return <NoDates view={view} clear />;
-  const [only] = view.tiles.value.size === 1 ? [...view.tiles.value] : [chosen.value];
+  const [only] = view.tiles.value?.size === 1 ? [...view.tiles.value] : [chosen.value];
   const [first, last] = extent(points, ({ day }) => day * DAY) as [number, number];
   const x = scaleUtc([first - DAY, last + DAY], [MARGIN.left, width - MARGIN.right]);
   const y = scaleLinear([0, 100], [HEIGHT - MARGIN.bottom, MARGIN.top]);
@@ -196,7 +196,7 @@ export function Clear({ view }: { view: View }) {
           ))}
         </select>
         <span class="muted small">
-          {measured ? "clear part of the tile, as measured in the cubes" : "100 % less the cloud cover that the scenes' metadata tell"}
+          {SOURCES[measured]}
         </span>
       </p>
       <svg width={width} height={HEIGHT} role="img" aria-label={`Clear fraction of ${counted(points.length, "acquisition")}, ${of}: median ${Math.round(median(only! >= 0 ? mine : points, ({ value }) => value) ?? 0)} %`}>
@@ -219,20 +219,29 @@ export function Clear({ view }: { view: View }) {
   );
 }
 
-function clearPoints(view: View): { points: Point[]; measured: boolean } {
+/** Where the clear fractions are from, by how many of them cubes tell. */
+const SOURCES = {
+  all: "clear part of the tile, as measured in the cubes",
+  some: "clear part of the tile, as measured in the cubes; where none tells, 100 % less the cloud cover of the scenes' metadata",
+  none: "100 % less the cloud cover that the scenes' metadata tell",
+};
+
+function clearPoints(view: View): { points: Point[]; measured: keyof typeof SOURCES } {
   const { order } = view;
   const { task, day, clear, cloud } = order.model.acquisitions;
   const matches = view.matches.value;
-  const measured = clear.some((value) => value !== null);
+  let measured = 0;
   const every = Math.max(1, Math.ceil(task.length / MOST));
   const points: Point[] = [];
   for (let i = 0; i < task.length; i += every) {
     const covered = cloud[i];
-    const value = measured ? clear[i] : covered == null ? null : 100 - covered;
+    const value = clear[i] ?? (covered == null ? null : 100 - covered);
     const one = task[i]!;
-    if (value != null && matches[one]) points.push({ day: day[i]!, value, tile: order.axes(one)[1], task: one });
+    if (value === null || !matches[one]) continue;
+    measured += clear[i] == null ? 0 : 1;
+    points.push({ day: day[i]!, value, tile: order.axes(one)[1], task: one });
   }
-  return { points, measured };
+  return { points, measured: measured === 0 ? "none" : measured < points.length ? "some" : "all" };
 }
 
 /** The median of each month (or day), at the mean day of what is in it. */
@@ -253,13 +262,17 @@ function medians(points: Point[], daily: boolean): [number, number][] {
 function NoDates({ view, clear }: { view: View; clear?: boolean }) {
   const { looked, task, clear: measured, cloud } = view.order.model.acquisitions;
   const told = [...measured, ...cloud].some((value) => value !== null);
+  const unclear =
+    view.order.model.cubes.length > 0
+      ? "Nothing is known of clouds: the cubes were made without a clear mask, and the scenes' metadata do not tell."
+      : "Nothing is known of clouds: the scenes' metadata do not tell. Cubes with a clear mask would.";
   const why =
     looked.length === 0
       ? "No result was looked into."
       : task.length === 0
         ? "No acquisition is known."
         : clear && !told
-          ? "Nothing is known of clouds: the cubes would tell."
+          ? unclear
           : "No acquisition passes the filters.";
   return <p class="muted">{why}</p>;
 }

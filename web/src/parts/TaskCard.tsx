@@ -125,7 +125,7 @@ const SHOWN = 40;
 
 function Dates({ dates }: { dates: { day: number; scenes: number; clear: number | null; cloud: number | null }[] }) {
   const clear = dates.some((one) => one.clear !== null);
-  const cloud = !clear && dates.some((one) => one.cloud !== null);
+  const cloud = dates.some((one) => one.clear === null && one.cloud !== null);
   return (
     <table class="dates">
       <thead>

@@ -84,10 +84,16 @@ function Numbers({ order }: { order: Order }) {
   const pixels = task.reduce((sum, one) => sum + (order.model.tiles.pixels[order.axes(one)[1]] ?? 0), 0);
   const made = order.state.reduce((sum, state) => sum + (state === order.code.C ? 1 : 0), 0);
   const part = looked.length < made ? `in ${count(looked.length)} of ${counted(made, "result")}` : "";
+  // A scene reaches into several tiles, an acquisition into none but its own.
+  const times = scenes.reduce((sum, one) => sum + one, 0);
   return (
     <dl class="numbers">
       <Figure name="Acquisitions" value={looked.length > 0 && count(task.length)} note={part} />
-      <Figure name="Scenes" value={looked.length > 0 && count(scenes.reduce((sum, one) => sum + one, 0))} note={part} />
+      <Figure
+        name="Scenes, by task"
+        value={looked.length > 0 && count(times)}
+        note={`${part ? `${part}; ` : ""}one counts in each task that it is in`}
+      />
       <Figure name="Pixels" value={looked.length > 0 && scaled(pixels, "px")} note={part || "all dates, of each band"} />
       <Figure name="Bytes" value={size > 0 && bytes(size)} note="in the store" />
       <Figure
