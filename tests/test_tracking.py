@@ -295,7 +295,9 @@ def test_failures_are_told_by_cause():
 
 def test_one_is_no_plural_and_seconds_are_no_minutes():
     def info(*seconds):
-        times = [{"start_timestamp_ms": 1, "update_timestamp_ms": 1 + 1000 * s} for s in seconds]
+        times = [
+            {"start_timestamp_ms": 1, "update_timestamp_ms": 1 + round(1000 * s)} for s in seconds
+        ]
         return TrackingInfo(
             _document(*(TaskStatus(id="", state=State.COMPLETED, **at) for at in times))
         )
@@ -305,6 +307,8 @@ def test_one_is_no_plural_and_seconds_are_no_minutes():
     assert "runtime 3.0 ± 1.0 seconds (mean ± std of 2)<" in info(2, 4)._repr_html_()
     assert "runtime 1.50 ± 0.50 minutes (mean ± std of 2)<" in info(60, 120)._repr_html_()
     assert "0.05 ± 0.02 minutes" in info(2, 4).summary()  # as CEDAR prints it
+    assert "0.0050 ± 0.0017 minutes" in info(0.2, 0.4).summary()
+    assert "0.00 ± 0.00 minutes" in info(0, 0).summary()
 
 
 def test_a_notebook_shows_no_foreign_markup():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,24 @@ if TYPE_CHECKING:
 
     from .tracking import Runtimes, TrackingInfo
 
-__all__ = ["counted", "summarize", "summarize_html"]
+__all__ = ["counted", "in_minutes", "summarize", "summarize_html"]
 
 _SHOWN = 12
 """Tiles that are named; more are counted."""
+_SHORT = 0.05
+"""Minutes of which two digits after the point say too little."""
 
 
 def counted(n: int, noun: str) -> str:
     """Return ``1 task``, ``2,000 tasks``."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def in_minutes(first: float, *others: float) -> list[str]:
+    """Return seconds as minutes, with two digits after the point, more where the first is small."""
+    minutes = first / 60
+    digits = 1 - math.floor(math.log10(minutes)) if 1e-6 < minutes < _SHORT else 2
+    return [f"{seconds / 60:.{digits}f}" for seconds in (first, *others)]
 
 
 def summarize(info: TrackingInfo, tasks: Iterable[int] = ()) -> Iterator[str]:
@@ -71,7 +81,7 @@ def _task(info: TrackingInfo, position: int, runtime: float | None) -> Iterator[
     yield "Started", _moment(status.start_timestamp_ms)
     yield "Updated", _moment(status.update_timestamp_ms)
     if runtime is not None:
-        yield "Runtime", f"{runtime / 60:.2f} minutes"
+        yield "Runtime", f"{in_minutes(runtime)[0]} minutes"
     yield "Attempt", status.attempt or None
     yield "Cost", _cost(status.eecu_seconds)
     yield "Error", status.error_message

@@ -229,7 +229,10 @@ class Runtimes:
     def __str__(self) -> str:
         if not self.seconds:
             return "no task has started yet"
-        return f"{self.mean / 60:.2f} ± {self.std / 60:.2f} minutes (mean ± std of {self.n})"
+        from .summary import in_minutes
+
+        mean, std = in_minutes(self.mean, self.std)
+        return f"{mean} ± {std} minutes (mean ± std of {self.n})"
 
 
 class TrackingInfo(Mapping[str, Any]):
