@@ -462,8 +462,11 @@ def _first_week(name: str) -> bool:
     [
         (("NO/SUCH", *WHERE, *WHEN), "unknown collection 'NO/SUCH': 'orchard collections' lists"),
         ((ID, "-i", 9, 9, *WHEN), "9"),
+        (("S2_L2A", *WHERE, *WHEN), "unknown collection 'S2_L2A': did you mean BOLZANO/S2_L2A?"),
         ((ID, *WHERE, "--start", "2022-06-08", "--end", "2022-06-01"), "not before its end"),
-        ((ID, *WHERE, "--start", "June", "--end", "2022"), "period_start 'June' is not a date"),
+        ((ID, *WHERE, "--start", "2022-06", "--end", "2022-06"), "the end is not in it any more"),
+        ((ID, *WHERE, "--start", "June", "--end", "2022"), "--start 'June' is not a date"),
+        ((ID, *WHERE, "--start", "2022", "--end", "01.07.2023"), "say with --date-format how"),
         ((ID, *WHERE, *WHEN, "--freq", "fortnight"), "'fortnight' is not a pandas offset"),
     ],
 )

@@ -7,7 +7,7 @@ configuration file; this module reads, checks and merges it, and answers questio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,6 +55,8 @@ _INTEGERS = {
     for sign in ("", "u")
     for bits in (8, 16, 32)
 }
+
+_SUGGESTED = 4
 
 DType = Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
 
@@ -438,8 +440,16 @@ def get_collection(name: str, collections: Mapping[str, Collection] | None = Non
             f"unknown collection {name!r}: that is what catalogues call it; order by the id "
             f"{' or '.join(made_of_it)}"
         )
-    hint = close(name, known) or ": 'orchard collections' lists those that are known"
+    hint = close(name, known) or _of_part(name, known)
+    hint = hint or ": 'orchard collections' lists those that are known"
     raise CollectionError(f"unknown collection {name!r}{hint}")
+
+
+def _of_part(name: str, known: Iterable[str]) -> str:
+    """Return ``: did you mean …?`` with the ids that have a name as one of their parts."""
+    part = name.strip("/").casefold()
+    found = [id_ for id_ in known if f"/{part}/" in f"/{id_.casefold()}/"]
+    return f": did you mean {' or '.join(found[:_SUGGESTED])}?" if part and found else ""
 
 
 @cache

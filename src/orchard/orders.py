@@ -143,7 +143,8 @@ def split_period(
     if not first < last:
         raise PeriodError(
             f"the period is empty: its start {first.isoformat()} is not before its end "
-            f"{last.isoformat()}"
+            f"{last.isoformat()} (the end is not in it any more: June 2022 is 2022-06-01 to "
+            "2022-07-01)"
         )
     edges = [first, *_marks(first, last, freq), last] if freq else [first, last]
     return [Period(start=a, end=b) for a, b in itertools.pairwise(edges)]

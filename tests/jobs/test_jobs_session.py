@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +20,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Route
 
 from orchard.errors import ConfigError, InputError, MissingDependencyError
-from orchard.jobs import AuthenticationError, PlatformError, Retries, authenticate, initialize_job
+from orchard.jobs import (
+    AuthenticationError,
+    PlatformError,
+    Retries,
+    UnknownJobError,
+    authenticate,
+    initialize_job,
+)
 from orchard.jobs import session as session_module
 from orchard.jobs.http import PlatformClient
 from orchard.jobs.inprocess import InProcessTransport
@@ -61,6 +69,25 @@ def test_wrong_credentials_are_told_at_once_and_change_nothing(server, logged_in
     with pytest.raises(AuthenticationError, match="check project_id and project_api_key"):
         authenticate(project_id=PROJECT, project_api_key="wrong", base_url=server.url)
     assert session_module.current_session() is logged_in
+
+
+def test_a_platform_that_is_none_is_told_at_once_without_a_key():
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        port = opened.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with pytest.raises(PlatformError, match=rf"{url}.*is the platform up\?"):
+        authenticate(project_id="local", base_url=url)
+    assert session_module._default is None
+
+    def answers(status, **content):
+        return httpx.MockTransport(lambda _: httpx.Response(status, **content))
+
+    said = {"project_id": "local", "base_url": "http://there"}
+    with pytest.raises(PlatformError, match="is there a job platform at http://there"):
+        authenticate(**said, transport=answers(200, text="<html>"))
+    with pytest.raises(UnknownJobError, match="projects/local answered 404"):
+        authenticate(**said, transport=answers(404, json={}))
+    authenticate(**said, transport=answers(200, json={"data": {"id": "local"}}))
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,17 @@ def _wanted(options: Mapping[str, Any]) -> OrderOptions:
 
 
 def _date(text: str, form: str | None, key: str) -> str | datetime:
+    from orchard.errors import PeriodError
+    from orchard.orders import parse_time
+
     if form is None:
+        try:
+            parse_time(text)
+        except PeriodError:
+            raise PeriodError(
+                f"--{key} {text!r} is not a date: write it as 2022-06-01 or 2022-06-01T12:00:00, "
+                "or say with --date-format how it is written, as %d.%m.%Y"
+            ) from None
         return text
     try:
         return datetime.strptime(text, form)  # noqa: DTZ007 - UTC unless the format has a zone

@@ -118,10 +118,24 @@ class PlatformClient:
         """POST without a body; the platform's POSTs may be repeated."""
         self._call("POST", path)
 
-    def check(self) -> None:
-        """Ask for a token now, so that wrong credentials are told at once."""
+    def check(self, path: str | None = None) -> None:
+        """Ask for a token now, so that wrong credentials are told at once.
+
+        Without a key there is none: then GET `path`, once, so that a wrong address is told.
+
+        Raises
+        ------
+        PlatformError
+            Nobody answers there, or otherwise than a job platform.
+        """
         if self._credentials:
             self._current_token(stale=None)
+        elif path is not None:
+            try:
+                self._read(self._send("GET", path, {}), path)
+            except TransientError as problem:
+                cause = problem.error
+                raise PlatformError(f"{self.base_url}: {cause}", status=cause.status) from problem
 
     def patiently(
         self, once: Callable[[], T], progress: Callable[[], int] | None = None, step: int = 1 << 20
@@ -183,7 +197,9 @@ class PlatformClient:
             request.url = _QuietURL(url)
 
     def _json(self, path: str) -> Any:
-        answer = self._call("GET", path)
+        return self._read(self._call("GET", path), path)
+
+    def _read(self, answer: httpx.Response, path: str) -> Any:
         try:
             return answer.json()
         except ValueError as exc:

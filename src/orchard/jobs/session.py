@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchard.errors import ConfigError, InputError, MissingDependencyError
 from orchard.jobs.http import PlatformClient
 from orchard.jobs.inprocess import InProcessTransport
-from orchard.jobs.names import check_id
+from orchard.jobs.names import check_id, url_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def authenticate(
     timeout: float = 60.0,
     retries: Retries | None = None,
 ) -> Session:
-    """Say which platform and which project the jobs are in; checks the credentials at once.
+    """Say which platform and which project the jobs are in; asks the platform at once.
 
     Each value is taken from the arguments, else from the file, else from the environment
     (``ORCHARD_PROJECT_ID``, ``ORCHARD_PROJECT_API_KEY``, ``ORCHARD_BASE_URL``). If there is none at
@@ -100,6 +100,8 @@ def authenticate(
         A key without a project, credentials without a platform.
     AuthenticationError
         The platform refuses the credentials.
+    PlatformError
+        There is no platform at `base_url`, or no such project on it.
 
     Examples
     --------
@@ -116,7 +118,8 @@ def authenticate(
     found = {key: said[key] or from_file.get(key) or _environment(key) for key in _KEYS}
     session = _session(found, transport=transport, timeout=timeout, retries=retries)
     try:
-        session.client.check()
+        here = str(session.client.base_url).rstrip("/") == IN_PROCESS_URL
+        session.client.check(None if here else url_path("projects", session.project_id))
     except BaseException:
         session.client.close()
         raise
