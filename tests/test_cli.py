@@ -565,7 +565,7 @@ def test_a_destination_that_cannot_be_written(line):
     assert "file/x" in line.err
     line("status", "update", name, "--dest", "file/x", code=FAILED)
     folder = line("download", name, "--dest", "there").strip()
-    line("convert", folder, "--dest", "file/x", code=PARTLY)
+    line("convert", folder, "--dest", "file/x", code=FAILED)
     assert "file/x" in line.err
     assert {k: v for k, v in line.listing().items() if not k.startswith("there/")} == before
 

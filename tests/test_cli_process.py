@@ -201,6 +201,17 @@ def test_the_demo_leaves_other_orders_alone(archive, tmp_path, capsys, monkeypat
 
 # Errors
 
+MANY = """\
+Error: work (6 failed)
+  … is bad (2)
+    T_1
+    T_2
+  /in/T_3.json: is bad
+  T_4 is worse
+  T_5: worst
+  T: of T_1
+"""
+
 
 @pytest.mark.parametrize(
     ("error", "code", "text"),
@@ -209,6 +220,26 @@ def test_the_demo_leaves_other_orders_alone(archive, tmp_path, capsys, monkeypat
         (FileNotFoundError(2, "No such file", "a.txt"), FAILED, "Error: a.txt: No such file\n"),
         (OSError("odd"), FAILED, "Error: odd\n"),
         (BulkError.of("work", {"a": ValueError("b")}), 3, "Error: work (1 failed)\n  a: b\n"),
+        (
+            BulkError.of("work", {"a": ValueError("b"), "c": ValueError("b")}, partly=False),
+            FAILED,
+            "Error: work (2 failed)\n  b (2)\n    a\n    c\n",
+        ),
+        (
+            BulkError.of(
+                "work",
+                {
+                    "T_1": ValueError("T_1 is bad"),
+                    "T_2": ValueError("T_2 is bad"),
+                    "T_3": ValueError("/in/T_3.json: is bad"),
+                    "T_4": ValueError("T_4 is worse"),
+                    "T_5": ValueError("T_5: worst"),
+                    "T": ValueError("of T_1"),
+                },
+            ),
+            3,
+            MANY,
+        ),
         (
             KeyboardInterrupt(),
             INTERRUPTED,

@@ -46,6 +46,8 @@ Those with a room before the colon are defined there, beside what raises them.
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -241,6 +243,8 @@ class BulkError(ExceptionGroup[Exception], OrchardError):
     """
 
     names: tuple[str, ...]
+    partly: bool = True
+    """Whether something was done; else all that was tried has failed."""
 
     def __new__(
         cls, message: str, exceptions: Sequence[Exception], names: Sequence[str] = ()
@@ -251,15 +255,49 @@ class BulkError(ExceptionGroup[Exception], OrchardError):
         return self
 
     @classmethod
-    def of(cls, message: str, failures: Mapping[str, Exception]) -> BulkError:
+    def of(
+        cls, message: str, failures: Mapping[str, Exception], *, partly: bool = True
+    ) -> BulkError:
         """Build from what failed, by name."""
-        return cls(message, list(failures.values()), list(failures))
+        self = cls(message, list(failures.values()), list(failures))
+        self.partly = partly
+        return self
 
     def derive(self, excs: Sequence[Exception]) -> BulkError:  # type: ignore[override]
         """Keep the type when a group is split."""
         return BulkError(self.message, excs)
 
-    def __str__(self) -> str:
+    def by_cause(self) -> dict[str, list[str]]:
+        """Return the names by cause; in causes that names share, … stands for what bears them."""
         names = self.names or ("?",) * len(self.exceptions)
-        lines = [f"  {n}: {exc}" for n, exc in zip(names, self.exceptions, strict=True)]
-        return "\n".join([f"{self.message} ({len(self.exceptions)} failed)", *lines])
+        found: dict[str, dict[str, str]] = {}
+        for name, exc in zip(names, self.exceptions, strict=True):
+            found.setdefault(_anonymous(str(exc), name), {})[name] = str(exc)
+        return {
+            cause if len(texts) > 1 else next(iter(texts.values())): list(texts)
+            for cause, texts in found.items()
+        }
+
+    def __str__(self) -> str:
+        lines = []
+        for cause, names in self.by_cause().items():
+            if len(names) > 1:
+                lines += [f"  {cause} ({len(names):,})", *(f"    {name}" for name in names)]
+            else:
+                said = _bearer(names[0]).match(cause)
+                lines.append(f"  {cause}" if said else f"  {names[0]}: {cause}")
+        return "\n".join([f"{self.message} ({len(self.exceptions):,} failed)", *lines])
+
+
+def _bearer(name: str) -> re.Pattern[str]:
+    """Match a name, or a path that bears it."""
+    return re.compile(rf"[^\s'\"(]*(?<!\w){re.escape(name)}(?!\w)[^\s'\",:;)]*")
+
+
+def _anonymous(text: str, name: str) -> str:
+    """Return what happened to something, with … for its name and for paths that bear it."""
+    text = text.removeprefix(f"{name}: ")
+    # What is about a file may name others of its kind.
+    for part in (name, PurePath(name).stem) if "/" in name else (name,):
+        text = _bearer(part).sub("…", text)
+    return text

@@ -316,9 +316,50 @@ def test_an_image_without_rules_has_no_masks(tmp_path):
     assert set(ds.data_vars) == {"red", "nir"}
     assert "clear" not in ds.attrs["comment"]
     assert "clear_fraction" not in ds.coords
+    with pytest.raises(InputError, match="TEST/A did not say what is clear"):
+        convert(tmp_path, tmp_path / "b", mask=True)
+    with pytest.raises(InputError, match="nothing can be masked by 'cloud': the flags are none"):
+        convert(tmp_path, tmp_path / "b", mask=["cloud"])
+    assert not (tmp_path / "b").exists()
+    # Of which one image alone can be masked: that is.
+    other = pre.document("B", collection="TEST/B", index=(2, 4))
+    pre.write(tmp_path, other, pre.pixels(other))
     with pytest.raises(BulkError) as caught:
         convert(tmp_path, tmp_path / "b", mask=True)
-    assert "does not say what is clear" in str(caught.value)
+    assert caught.value.partly
+    title, cause = str(caught.value).splitlines()
+    assert title == "not all could be converted (1 failed)"
+    assert cause.endswith("its collection does not say what is clear")
+
+
+def test_a_flag_that_no_image_has_is_told_before_anything_is_made(tmp_path):
+    doc = pre.document()
+    pre.write(tmp_path, doc, pre.pixels(doc))
+    (tmp_path / next(tmp_path.glob("*.tif")).name).unlink()
+    flag = next(iter(doc["collection"]["flags"]))
+    with pytest.raises(InputError) as caught:
+        convert(tmp_path, tmp_path / "a", mask=[flag, flag[:-1]])
+    text = f"nothing can be masked by {flag[:-1]!r}: did you mean {flag}? The flags are {flag}"
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("gone", ["json", "tif"])
+def test_a_cause_of_many_is_told_once(tmp_path, gone):
+    names = [f"A_h003v{row:03d}_2022" for row in range(3)]
+    for row, name in enumerate(names):
+        doc = pre.document(name, index=(row, 3))
+        pre.write(tmp_path, doc, pre.pixels(doc)).with_suffix(f".{gone}").unlink()
+    with pytest.raises(BulkError) as caught:
+        convert(tmp_path, tmp_path / "a")
+    title, cause, *rest = str(caught.value).splitlines()
+    assert title == "nothing could be converted (3 failed)"
+    assert cause.endswith(" (3)")
+    if gone == "json":
+        names = [str(tmp_path / f"{name}.tif") for name in names]
+    assert rest == [f"    {name}" for name in names]
+    assert not any(name in cause for name in names)
+    assert not caught.value.partly
+    assert list(caught.value.by_cause().values()) == [names]
 
 
 @pytest.mark.parametrize(

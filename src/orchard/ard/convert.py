@@ -11,6 +11,7 @@ from orchard.engines.local.executors import Executor
 from orchard.errors import BulkError, InputError, OrchardError, TemplateError
 from orchard.stores import open_store
 
+from .checks import check_mask
 from .find import FoundImage, find_images, find_in_store
 from .make import WRITERS, Callback, Job, Settings, make_cube
 from .places import Place, fill_destination, root_of
@@ -105,7 +106,8 @@ def convert(
     Raises
     ------
     InputError
-        When nothing is found, or an argument cannot be meant.
+        When nothing is found, or an argument cannot be meant: a mask or a flag, too, that the
+        metadata of no image know.
     TemplateError
         When the destination cannot be filled in, or is the same for two cubes.
     EngineError
@@ -134,6 +136,7 @@ def convert(
     else:
         images, failures = find_in_store(store, _store_folder(source))
     jobs = _jobs(images, os.fspath(dest), WRITERS[format].suffix, join=join)
+    check_mask(settings.options.mask, [image.metadata for job in jobs for image in job.images])
     cubes = []
     with closing(settings.crew):
         if jobs:
@@ -149,7 +152,8 @@ def convert(
     if cubes:
         write_collection(settings.root)
     if failures:
-        raise BulkError.of("not all could be converted", failures)
+        what = "not all could be converted" if cubes else "nothing could be converted"
+        raise BulkError.of(what, failures, partly=bool(cubes))
     return cubes
 
 

@@ -16,6 +16,7 @@ import rasterio
 import orchard
 from orchard.errors import InputError
 
+from .checks import unknown_flag
 from .cog import CogWriter
 from .coords import Coordinate, attributes, coordinates, measured, texts
 from .existing import RECORD, Record, make_record, open_cube, read_record
@@ -289,8 +290,7 @@ def _check_plan(plan: CubePlan) -> None:
         raise InputError(f"{plan.name} cannot be masked: its collection does not say what is clear")
     if isinstance(mask, tuple) and (unknown := set(mask) - set(plan.flags)):
         raise InputError(
-            f"{plan.name} cannot be masked by {min(unknown)!r}: its flags are "
-            f"{', '.join(plan.flags) or 'none'}"
+            f"{plan.name} cannot be masked by {unknown_flag(min(unknown), plan.flags)}"
         )
     if mask and plan.nodata is None and not plan.options.scale:
         raise InputError(f"{plan.name} cannot be masked: its images have no nodata value")

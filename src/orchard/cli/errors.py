@@ -62,7 +62,7 @@ def _code(error: Exception) -> int:
     from orchard.errors import BulkError, InputError
 
     if isinstance(error, BulkError):
-        return PARTLY
+        return PARTLY if error.partly else FAILED
     return USAGE if isinstance(error, InputError) else FAILED
 
 
