@@ -195,7 +195,7 @@ def test_paper_shows_all_of_a_list(visit, tmp_path):
 @pytest.mark.parametrize(
     ("clear", "cloud", "said"),
     [
-        (None, None, "the cubes were made without a clear mask, and the scenes' metadata do not"),
+        (None, None, "neither a clear mask in the cubes nor the scenes' metadata tell"),
         (None, 20.0, "100 % less the cloud cover that the scenes' metadata tell"),
         (0.5, 20.0, "as measured in the cubes; where none tells, 100 % less the cloud cover"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import shutil
+import sys
 from datetime import date
 from urllib.parse import unquote
 
@@ -203,6 +204,23 @@ def test_cubes_that_do_not_tell_what_is_clear_tell_the_clouds_of_their_scenes(ma
             (one.day, None, pytest.approx(one.cloud)) for one in of_store[position]
         ]
     assert all(one.cloud is not None for facts in known.acquisitions.values() for one in facts)
+    # Cubes without the scenes' metadata leave it to those of the images.
+    module = sys.modules[gather.__module__]
+    monkeypatch.setattr(module, "_clouds", lambda cube: [None] * len(cube.steps))
+    steps = []
+    both = gather(
+        made.info,
+        store=made.tracker.store,
+        cubes=made.cubes,
+        pictures=0,
+        callback=lambda item, n_steps: steps.append(n_steps),
+    )
+    assert both.acquisitions == of_store
+    assert both.cubes
+    assert sum(steps) == len(done(made.info))
+    gone = gather(made.info, store=orchard.open_store("memory://gone"), cubes=made.cubes, pictures=0)
+    assert sorted(gone.acquisitions) == done(made.info)
+    assert not gone.notes
 
 
 def test_errors_say_what_to_do(made, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -231,40 +231,45 @@ def _clouds(cube: FoundCube) -> list[float | None]:
 def _from_store(
     info: TrackingInfo,
     store: Store,
-    known: Container[int],
+    known: Mapping[int, Sequence[AcquisitionFacts]],
     limit: int,
     notes: list[str],
     callback: Callback | None,
 ) -> dict[int, list[AcquisitionFacts]]:
-    """Read the image metadata of further results, of as many tasks as are allowed."""
+    """Read the image metadata of results of which no cube tells anything of clouds."""
     made = [
         position
         for position, order in enumerate(info.orders)
-        if order["status"]["state"] == State.COMPLETED and position not in known
+        if order["status"]["state"] == State.COMPLETED and not _tells(known.get(position, ()))
     ]
     chosen = spread(made, limit)
-    if len(chosen) < len(made):
+    new, looked = (sum(position not in known for position in some) for some in (made, chosen))
+    if looked < new:
         notes.append(
-            f"Acquisitions are those of {len(chosen):,} of {counted(len(made), 'result')}, "
-            "evenly spread."
+            f"Acquisitions are those of {looked:,} of {counted(new, 'result')}, evenly spread."
         )
 
     def read(position: int) -> list[AcquisitionFacts] | None:
         order = info.orders[position]
         facts = _facts(store, f"{order['prefix']}/{order['name']}.json".lstrip("/"))
-        if callback:
+        if callback and position not in known:
             callback(item=order["name"], n_steps=1)
         return facts
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = dict(zip(chosen, pool.map(read, chosen), strict=True))
-    missing = sum(facts is None for facts in found.values())
+    missing = sum(facts is None and position not in known for position, facts in found.items())
     if missing:
         notes.append(
             f"The acquisitions of {counted(missing, 'result')} are not shown: the image metadata "
             "are not in the store, or not readable."
         )
     return {position: facts for position, facts in found.items() if facts is not None}
+
+
+def _tells(facts: Sequence[AcquisitionFacts]) -> bool:
+    """Whether anything is known of clouds."""
+    return any(one.clear is not None or one.cloud is not None for one in facts)
 
 
 def _facts(store: Store, key: str) -> list[AcquisitionFacts] | None:

@@ -264,7 +264,7 @@ function NoDates({ view, clear }: { view: View; clear?: boolean }) {
   const told = [...measured, ...cloud].some((value) => value !== null);
   const unclear =
     view.order.model.cubes.length > 0
-      ? "Nothing is known of clouds: the cubes were made without a clear mask, and the scenes' metadata do not tell."
+      ? "Nothing is known of clouds: neither a clear mask in the cubes nor the scenes' metadata tell."
       : "Nothing is known of clouds: the scenes' metadata do not tell. Cubes with a clear mask would.";
   const why =
     looked.length === 0
