@@ -218,7 +218,9 @@ def test_cubes_that_do_not_tell_what_is_clear_tell_the_clouds_of_their_scenes(ma
     assert both.acquisitions == of_store
     assert both.cubes
     assert sum(steps) == len(done(made.info))
-    gone = gather(made.info, store=orchard.open_store("memory://gone"), cubes=made.cubes, pictures=0)
+    gone = gather(
+        made.info, store=orchard.open_store("memory://gone"), cubes=made.cubes, pictures=0
+    )
     assert sorted(gone.acquisitions) == done(made.info)
     assert not gone.notes
 
