@@ -133,6 +133,15 @@ def test_a_job_is_listed_shown_and_its_logs_are_read(run, place):
     assert f"{place.job}-ard" not in run("jobs", "logs", place.job, "--block", "preard")
 
 
+def test_it_is_said_when_pending_jobs_are_made(place, capsys):
+    words = ["-C", str(place.config), "jobs"]
+    for more in (["list"], ["show", place.job]):
+        cli.main(args=[*words, *more], standalone_mode=False)
+        assert "'orchard jobs download JOB'" in capsys.readouterr().err
+    cli.main(args=["-q", *words, "list"], standalone_mode=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_results_and_quicklooks_are_downloaded_and_mapped(run, place, tmp_path):
     files = run("jobs", "download", place.job, "--dest", "results").split()
     assert {Path(file).suffix for file in files} >= {".nc", ".json"}

@@ -62,6 +62,7 @@ def jobs_list(state: State, order: str | None, status: str | None, as_json: bool
         return
     for info in found:
         click.echo(f"{info.get('id')}\t{info.get('status')}\t{info.get('name') or ''}")
+    _tell_who_works(state, session, found)
 
 
 @jobs.command("show", epilog=example("orchard jobs show JOB"))
@@ -81,6 +82,7 @@ def jobs_show(state: State, job_id: str, as_json: bool) -> None:
     for block in blocks:
         error = f"  {block['error']}" if block.get("error") else ""
         click.echo(f"  {_name_of(block):<10}{block.get('status')}{error}")
+    _tell_who_works(state, session, [info])
 
 
 @jobs.command("logs", epilog=example("orchard jobs logs JOB --block ard"))
@@ -255,6 +257,18 @@ def _listed(session: Session) -> Iterator[dict[str, Any]]:
         # A platform that knows no pages gives the same jobs again.
         if not new or len(page) < _PAGE:
             return
+
+
+def _tell_who_works(state: State, session: Session, jobs: list[dict[str, Any]]) -> None:
+    """Say what becomes of jobs that nobody works on: those in this process."""
+    from orchard.jobs.session import IN_PROCESS_URL
+
+    here = str(session.client.base_url).rstrip("/") == IN_PROCESS_URL
+    if here and any(job.get("status") == "PENDING" for job in jobs):
+        state.say(
+            "What is PENDING is made when it is asked for ('orchard jobs download JOB'), or by "
+            "'orchard serve'"
+        )
 
 
 def _told(session: Session, job_id: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
