@@ -11,9 +11,9 @@ import zipfile
 import numpy as np
 import pytest
 import rasterio
+from small_platform import order
 
 import orchard
-from conftest import order
 
 
 @pytest.fixture

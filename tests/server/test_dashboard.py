@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from small_platform import make_config, order, serving
 
-from conftest import make_config, order, serving
 from orchard.errors import OrderNotFoundError, StoreError
 from orchard.report import build_model
 from orchard.server.api import dashboard, stream

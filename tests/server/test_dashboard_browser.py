@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from small_platform import make_config, order, serving
 
-from conftest import make_config, order, serving
 from orchard.server.api import dashboard
 from orchard.server.app import create_app
 from orchard.server.auth import create_project

@@ -6,8 +6,8 @@ import re
 
 import httpx
 import pytest
+from small_platform import make_config, order, serving
 
-from conftest import make_config, order, serving
 from orchard.server.app import create_app
 from orchard.server.auth import create_project
 

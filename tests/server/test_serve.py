@@ -19,8 +19,8 @@ import psutil
 import pytest
 import yaml
 from click.testing import CliRunner
+from small_platform import make_config, order, wait_for
 
-from conftest import make_config, order, wait_for
 from orchard.cli import cli
 from orchard.errors import EngineError, InputError
 from orchard.jobs import authenticate

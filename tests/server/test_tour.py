@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from small_platform import make_config, serving
 
 import orchard
-from conftest import make_config, serving
 from orchard.errors import ConfigError
 from orchard.jobs import (
     AuthenticationError,

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from small_platform import make_config, order, serving, wait_for
 
-from conftest import make_config, order, serving, wait_for
 from orchard.errors import DataError, InputError, OrderNotFoundError
 from orchard.server import workshop as workshop_module
 from orchard.server.app import create_app
