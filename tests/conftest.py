@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
+
+# Of the Dask workers that tests start themselves; see `_QUIET` in engines/local/distributed.py.
+os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 

@@ -12,12 +12,14 @@ import threading
 import time
 from pathlib import Path
 
+import dask
 import pytest
 from test_runner import check_images
 from tiny_world import World
 
 from orchard.engines.local import distributed as pool_of_dask
 from orchard.engines.local import runner
+from orchard.engines.local.executors import Executor
 from orchard.errors import EngineError, InputError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -137,6 +139,30 @@ def test_a_cluster_class_with_its_arguments(world):
         cluster={"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0"},
     )  # fmt: skip
     assert tracker.wait(name).states == {"COMPLETED": 36}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("distributed 1", None),
+        (
+            "distributed.LocalCluster",
+            {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0"},
+        ),
+    ],
+)
+def test_workers_that_we_start_do_not_watch_their_threads(monkeypatch, kind, options):
+    """Before CPython 3.12 that may stop them for ever."""
+    monkeypatch.delenv("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", raising=False)
+    with dask.config.set({"distributed.worker.profile.enabled": True}):
+        pool = pool_of_dask.DaskPool(Executor.parse(kind, options=options))
+    try:
+        found = pool._client.run(lambda dask_worker: list(dask_worker.periodic_callbacks))
+    finally:
+        pool.close(wait=True)
+    (callbacks,) = found.values()
+    assert "heartbeat" in callbacks
+    assert "profile" not in callbacks
 
 
 def test_running_tasks_are_cancelled_within_seconds(world, cluster):

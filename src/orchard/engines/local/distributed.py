@@ -15,6 +15,8 @@ import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import dask
+
 from orchard.errors import EngineError, InputError, MissingDependencyError
 
 from .failures import PoolLostError, WorkerLostError
@@ -40,6 +42,11 @@ _PATIENCE = 600.0  # seconds after which a scheduler that is gone is given up
 _LOOK = 2.0  # seconds between two looks at how many workers there are
 _OURS = "stopped by its runner"
 _AHEAD = 2  # shards for each thread of a worker: one that it makes, one that waits for it
+
+
+# Dask's workers look a hundred times a second at what their threads do. Before CPython 3.12 a
+# garbage collection in sys._current_frames() may then wait for ever (gh-106883).
+_QUIET = {"distributed.worker.profile.enabled": False}
 
 
 class DaskPool:
@@ -76,7 +83,8 @@ class DaskPool:
         executor = self._executor
         try:
             if executor.address is None:
-                self._cluster = _start_cluster(executor)
+                with dask.config.set(_QUIET):
+                    self._cluster = _start_cluster(executor)
             self._client = distributed.Client(  # type: ignore[no-untyped-call]
                 self._cluster if executor.address is None else _url(executor.address),
                 timeout=_CONNECT,
@@ -214,7 +222,10 @@ def connected(executor: Executor) -> Iterator[Any]:
 def _start_cluster(executor: Executor) -> Any:
     if executor.kind == "distributed":
         return distributed.LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=executor.workers, threads_per_worker=1, dashboard_address=None
+            # None would be port 8787, which another order's cluster may have.
+            n_workers=executor.workers,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
         )
     module, _, name = executor.kind.rpartition(".")
     try:
