@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchard.ard import provenance
+from orchard import checksums
 from orchard.ard.codec import Deflate, is_fill, padded, shuffle, unshuffle
 from orchard.ard.reader import BlockShape
 from orchard.ard.units import Chunks, choose_chunks, unit_size, units
@@ -118,11 +118,12 @@ def test_crc32c_of_the_standards_example():
 
 
 def test_checksums_of_pieces_are_those_of_whole_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "_PIECE", 1000)
-    monkeypatch.setattr(provenance, "_PART", 300)
+    monkeypatch.setattr(checksums, "_PIECE", 1000)
+    monkeypatch.setattr(checksums, "_PART", 300)
     files = {}
     for size in (0, 1, 999, 1000, 1001, 4321):
         files[str(size)] = tmp_path / str(size)
         files[str(size)].write_bytes(np.random.default_rng(size).bytes(size))
-    found = provenance._crc32(files, workers=2)
-    assert found == {name: zlib.crc32(path.read_bytes()) for name, path in files.items()}
+    truth = {path: f"{zlib.crc32(path.read_bytes()):08x}" for path in files.values()}
+    assert checksums.crc32_of_all(list(files.values()), workers=2) == truth
+    assert {path: checksums.crc32_of(path) for path in truth} == truth

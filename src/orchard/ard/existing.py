@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,7 @@ def _record_text(path: Path) -> str | None:
         return str(file[RECORD].asstr()[()])
 
 
-class CubeSource:
+class CubeSource(ABC):
     """Pixels of some steps of a cube; see `PixelSource`. Safe to use from many threads.
 
     Parameters
@@ -187,11 +188,13 @@ class CubeSource:
             self._read_band(self.bands[band], steps, window, array[:, i])
         return array
 
+    @abstractmethod
     def _block(self) -> BlockShape:
-        raise NotImplementedError
+        """Return how the cube is stored."""
 
+    @abstractmethod
     def _read_band(self, name: str, steps: list[int], window: Window, out: NDArray[Any]) -> None:
-        raise NotImplementedError
+        """Read some steps of a window of a variable into ``(steps, height, width)``."""
 
     def close(self) -> None:
         """Close all files."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from isal import isal_zlib
-
+from orchard.checksums import crc32_of_all
 from orchard.errors import ShardError
 
 if TYPE_CHECKING:
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["SourceFile", "SourceImage", "check_files", "provenance", "read_provenance"]
-
-_PIECE = 32 << 20
-_PART = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +52,9 @@ def provenance(metadata: ImageMetadata, files: Mapping[str, Path], *, workers: i
         for record in metadata.manifest
         if (record.crc32 or record.md5) and record.name in files
     }
-    unknown = {name: path for name, path in files.items() if name not in checksums}
-    checksums |= {name: f"crc32:{crc:08x}" for name, crc in _crc32(unknown, workers).items()}
+    unknown = [path for name, path in files.items() if name not in checksums]
+    crcs = crc32_of_all(unknown, workers=workers)
+    checksums |= {name: f"crc32:{crcs[path]}" for name, path in files.items() if path in crcs}
     found = tuple(
         SourceFile(name=name, size=files[name].stat().st_size, checksum=checksums[name])
         for name in sorted(files)
@@ -75,40 +71,14 @@ def check_files(metadata: ImageMetadata, files: Mapping[str, Path], *, workers: 
         Names the file that is another.
     """
     recorded = {r.name: r.crc32 for r in metadata.manifest if r.crc32 and r.name in files}
-    found = _crc32({name: files[name] for name in recorded}, workers)
+    found = crc32_of_all([files[name] for name in recorded], workers=workers)
     for name, crc in recorded.items():
-        if found[name] != int(crc, 16):
+        path = files[name]
+        if found[path] != crc:
             raise ShardError(
-                f"{files[name]}: its bytes are not those that the task made (CRC-32 "
-                f"{found[name]:08x}, not {crc}): fetch it again"
+                f"{path}: its bytes are not those that the task made (CRC-32 {found[path]}, not "
+                f"{crc}): fetch it again"
             )
-
-
-def _crc32(files: Mapping[str, Path], workers: int) -> dict[str, int]:
-    """Take the CRC-32 of files, several pieces at a time."""
-    # ISA-L's is as fast as memory; a cryptographic digest would cost a tenth of the conversion.
-    pieces = [
-        (name, start, min(_PIECE, size - start))
-        for name, path in files.items()
-        for size in [path.stat().st_size]
-        for start in range(0, size, _PIECE)
-    ]
-    found = dict.fromkeys(files, 0)
-    with ThreadPoolExecutor(workers) as pool:
-        crcs = pool.map(lambda piece: _crc32_of(files[piece[0]], *piece[1:]), pieces)
-        for (name, _, size), crc in zip(pieces, crcs, strict=True):
-            found[name] = isal_zlib.crc32_combine(found[name], crc, size)
-    return found
-
-
-def _crc32_of(path: Path, start: int, size: int) -> int:
-    crc, buffer = 0, bytearray(min(_PART, size))
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        while size > 0 and (count := file.readinto(memoryview(buffer)[: min(_PART, size)])):
-            crc = isal_zlib.crc32(memoryview(buffer)[:count], crc)
-            size -= count
-    return crc
 
 
 def _digest(metadata: ImageMetadata) -> str:

@@ -163,11 +163,11 @@ def _open_preard(path: Path, bands: Sequence[str]) -> Iterator[PreardStack]:
     with ExitStack() as files:
         shards = []
         for name, window in metadata.expected_files.items():
-            path = document.with_name(name)
-            if metadata.may_be_sparse and not path.exists():
+            file = document.with_name(name)
+            if metadata.may_be_sparse and not file.exists():
                 continue
-            with _whole(path, metadata):
-                shard = files.enter_context(rasterio.open(path))
+            with _whole(file, metadata):
+                shard = files.enter_context(rasterio.open(file))
             dates = metadata.dates_of(name)
             expected = (len(metadata.bands) * len(dates), window.height, window.width)
             if (shard.count, shard.height, shard.width) != expected:
